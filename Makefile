@@ -1,0 +1,58 @@
+# Every target sets up what it needs; a second call does no set-up work again.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+STORE ?= .
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Nothing phones home.
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := true
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test repro ui lint format lock clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(READY)  ## Run the whole pipeline on embedded phantoms, in demo/
+	@python -m pipeline.demo
+
+test: $(READY)  ## Run all checks and tests
+	ruff check .
+	ruff format --check .
+	mypy
+	PYTHONPATH=. lint-imports
+	pytest -n 2 --dist loadfile
+
+repro: $(READY)  ## Run the pipeline on the real radiographs (dvc repro)
+	dvc repro
+
+ui: $(READY)  ## Open the runs in the MLflow UI on localhost (STORE=demo for the demo's)
+	@pneumonia ui --root $(STORE)
+
+lint: $(READY)  ## Check style, types and imports
+	ruff check .
+	ruff format --check .
+	mypy
+	PYTHONPATH=. lint-imports
+
+format: $(READY)  ## Put the code into its usual form
+	ruff check --fix .
+	ruff format .
+
+lock: $(READY)  ## Resolve the dependencies anew into requirements.lock
+	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header \
+		--python-version 3.11 --output-file requirements.lock --upgrade
+
+clean:  ## Remove the environment and the demo
+	rm -rf $(VENV) demo
+
+$(READY): requirements.lock pyproject.toml
+	@echo "Setting up $(VENV): about 2.5 GB, once"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@

@@ -1,0 +1,201 @@
+"""params.yaml as frozen, checked value objects.
+
+Stages receive the section that they need; nothing below this module reads params.yaml.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from pneumonia.errors import ConfigError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class PhantomParams(Section):
+    """How the embedded phantom radiographs are drawn, and what is planted in them."""
+
+    seed: NonNegativeInt
+    patients: PositiveInt
+    images_per_patient: PositiveInt
+    size: Annotated[int, Field(ge=64, le=2048)]
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    pneumonia_fraction: Annotated[float, Field(gt=0, lt=1)]
+    difficulty: Fraction
+    duplicates: NonNegativeInt
+    leaked_patients: NonNegativeInt
+    corrupt_files: NonNegativeInt
+    jpeg_shortcut: bool
+    drift: Fraction
+
+
+class DataParams(Section):
+    """Where the images come from: ``kermany``, ``phantom``, or the path of a folder or zip."""
+
+    source: Annotated[str, Field(min_length=1)]
+    phantom: PhantomParams
+
+
+class ValidateParams(Section):
+    """Limits that the dataset must keep; shares are of 1."""
+
+    minimum_pixels: PositiveInt
+    maximum_quarantined: Fraction
+    minimum_class_share: Annotated[float, Field(ge=0, le=0.5)]
+
+
+class SplitParams(Section):
+    """The patient-grouped, stratified folds of the development images."""
+
+    seed: NonNegativeInt
+    folds: Annotated[int, Field(ge=2)]
+    validation_fold: NonNegativeInt
+
+    @pydantic.model_validator(mode="after")
+    def _fold_exists(self) -> "SplitParams":
+        if self.validation_fold >= self.folds:
+            raise ValueError(f"validation_fold must be below folds ({self.folds}), not {self.validation_fold}")
+        return self
+
+
+class PrepareParams(Section):
+    """The decoded arrays: ``size`` by ``size`` pixels."""
+
+    size: Annotated[int, Field(ge=32, le=1024)]
+
+
+class AugmentParams(Section):
+    """Strength of each random change of a training image; 0 switches one off. Ranges are symmetric."""
+
+    flip: bool = True
+    rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 8.0
+    shift: Fraction = 0.06
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.12
+    stretch: Annotated[float, Field(ge=0, lt=1)] = 0.12
+    brightness: Fraction = 0.1
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    sharpness: Annotated[float, Field(ge=0, le=2)] = 0.8
+
+
+class BackboneParams(Section):
+    """A network of keras.applications by its class name, and where its weights come from."""
+
+    backbone: str
+    backbone_options: dict[str, Any] = {}
+    weights: Annotated[str, Field(min_length=1)]
+
+
+class FitParams(Section):
+    """What every network trained by gradient descent has."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0001
+    patience: PositiveInt = 4
+    class_weights: bool = True
+    augment: AugmentParams = AugmentParams()
+
+
+class ProbeParams(BackboneParams):
+    """Frozen backbone features and a logistic regression."""
+
+    kind: Literal["probe"]
+    inverse_regularization: PositiveFloat
+    batch_size: PositiveInt = 32
+
+
+class CnnParams(FitParams):
+    """A small convolutional network from scratch; one block per entry of ``filters``."""
+
+    kind: Literal["cnn"]
+    filters: Annotated[list[PositiveInt], Field(min_length=1)]
+
+
+class FinetuneParams(BackboneParams, FitParams):
+    """A pretrained backbone, fine-tuned; its batch statistics stay frozen unless ``train_batch_norm``."""
+
+    kind: Literal["finetune"]
+    train_batch_norm: bool = False
+
+
+ModelParams = Annotated[ProbeParams | CnnParams | FinetuneParams, Field(discriminator="kind")]
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+
+
+class TrainParams(Section):
+    """Seed, operating point policy and the models of the matrix."""
+
+    seed: NonNegativeInt
+    minimum_sensitivity: Annotated[float, Field(gt=0, lt=1)]
+    models: Annotated[dict[ModelName, ModelParams], Field(min_length=1)]
+
+
+class EvaluateParams(Section):
+    """How models are scored."""
+
+    batch_size: PositiveInt
+
+
+class RegisterParams(Section):
+    """Name in the MLflow registry, and the validation metric that picks the challenger."""
+
+    name: Annotated[str, Field(min_length=1)]
+    metric: Literal["roc_auc", "pr_auc", "accuracy", "balanced_accuracy", "f1"]
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    data: DataParams
+    validation: ValidateParams = Field(alias="validate")
+    split: SplitParams
+    prepare: PrepareParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    register_: RegisterParams = Field(alias="register")
+
+
+def load(path: Path) -> Params:
+    """Read and check a params file.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or a key is unknown, missing or has a wrong value; every
+            fault is named with its place.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is missing. Run from the project's root, or restore it with git.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    try:
+        return Params.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{path} has {error.error_count()} fault(s):\n{_describe(error)}") from error
+
+
+def _describe(error: pydantic.ValidationError) -> str:
+    return "\n".join(_describe_fault(fault) for fault in error.errors())
+
+
+def _describe_fault(fault: Any) -> str:
+    location = [str(part) for part in fault["loc"]]
+    if location[:2] == ["train", "models"] and len(location) > 4:
+        del location[3]  # pydantic names the kind of model here, which is no key of the file
+    place = ".".join(location) or "the whole file"
+    if fault["type"] == "extra_forbidden":
+        return f"  {place}: unknown key. Check its spelling, or remove it."
+    if fault["type"] == "missing":
+        return f"  {place}: this key is missing. Add it."
+    return f"  {place}: {fault['msg']}, but got {fault['input']!r}."

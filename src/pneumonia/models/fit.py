@@ -1,0 +1,255 @@
+"""Gradient descent that can be killed at any time and goes on where it was, with the same result.
+
+After every epoch the whole state (weights, optimizer, best weights so far, history) is put aside; all randomness
+depends on (seed, epoch, batch) alone, so a resumed run repeats what an uninterrupted one would have done.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pneumonia.config import CnnParams, FinetuneParams
+from pneumonia.errors import TrainingError
+from pneumonia.models import architectures
+from pneumonia.models.augment import AugmentedBatches, hash_seed
+
+WARMUP_SHARE = 0.1
+OnEpoch = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images (N, size, size) uint8 and targets (N,) float32 of 0 or 1."""
+
+    images: NDArray[np.uint8]
+    targets: NDArray[np.float32]
+
+
+@dataclass
+class Progress:
+    """How far training is: one row of metrics per epoch, and the best epoch by validation loss."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs behind us."""
+        return len(self.history)
+
+    def epochs_without_gain(self) -> int:
+        """Epochs since the best one."""
+        return self.epochs_done - 1 - self.best_epoch
+
+
+def fit_network(
+    params: CnnParams | FinetuneParams,
+    train: LabelledImages,
+    validation: LabelledImages,
+    *,
+    seed: int,
+    checkpoint: Path,
+    on_epoch: OnEpoch,
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Train a network and return it at its best epoch, with the history of all epochs.
+
+    Args:
+        params: the network and its recipe.
+        train: images to learn from.
+        validation: images that decide on the best epoch and on early stopping (by loss).
+        seed: of weights, order and augmentation.
+        checkpoint: folder for the state between epochs; a state in it, of the very same training, is resumed.
+        on_epoch: called with (epoch, metrics) after each epoch of this process; epochs count from 1.
+
+    Returns:
+        The model, and a table with epoch, loss, accuracy, auc, val_loss, val_accuracy, val_auc, learning_rate.
+
+    Raises:
+        WeightsError: pretrained weights cannot be had.
+        TrainingError: the loss is not finite.
+    """
+    keras.utils.set_random_seed(seed)
+    state = _Checkpoint(checkpoint, params, train, validation, seed)
+    model, progress = state.load() or (_build(params, train), Progress())
+    finished = progress.epochs_done and progress.epochs_without_gain() >= params.patience
+    if not finished:
+        _run(model, params, train, validation, seed, progress, state, on_epoch)
+    history = pd.DataFrame(progress.history)
+    history.insert(0, "epoch", np.arange(1, len(history) + 1))
+    return state.best(), history
+
+
+def _build(params: CnnParams | FinetuneParams, train: LabelledImages) -> keras.Model:
+    size = train.images.shape[1]
+    model = architectures.cnn(params, size) if isinstance(params, CnnParams) else architectures.finetune(params, size)
+    steps = params.epochs * -(-len(train.targets) // params.batch_size)
+    warmup = max(1, int(steps * WARMUP_SHARE))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), alpha=0.0, warmup_target=params.learning_rate, warmup_steps=warmup
+    )
+    model.compile(
+        optimizer=keras.optimizers.AdamW(schedule, weight_decay=params.weight_decay),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[
+            keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy"),
+            keras.metrics.AUC(from_logits=True, name="auc"),
+        ],
+        jit_compile=keras.backend.backend() == "jax",  # XLA makes TensorFlow several times slower on CPUs
+    )
+    return model
+
+
+def _run(
+    model: keras.Model,
+    params: CnnParams | FinetuneParams,
+    train: LabelledImages,
+    validation: LabelledImages,
+    seed: int,
+    progress: Progress,
+    state: "_Checkpoint",
+    on_epoch: OnEpoch,
+) -> None:
+    batches = AugmentedBatches(
+        train.images,
+        train.targets,
+        batch_size=params.batch_size,
+        params=params.augment,
+        seed=seed,
+        first_epoch=progress.epochs_done,
+    )
+    model.fit(
+        batches,
+        shuffle=False,  # Keras would draw the order of the batches from a global state that a restart loses
+        initial_epoch=progress.epochs_done,
+        epochs=params.epochs,
+        validation_data=(validation.images[..., None], validation.targets[:, None]),
+        validation_batch_size=params.batch_size,
+        class_weight=_class_weights(train.targets) if params.class_weights else None,
+        callbacks=[_SeedEpoch(seed), _AfterEpoch(params.patience, progress, state, on_epoch)],
+        verbose=2,
+    )
+
+
+def _class_weights(targets: NDArray[np.float32]) -> dict[int, float]:
+    positive = float(targets.mean())
+    return {0: 0.5 / (1.0 - positive), 1: 0.5 / positive}
+
+
+class _SeedEpoch(keras.callbacks.Callback):  # type: ignore[misc]
+    """Seed layers that draw at random, such as dropout, anew for each epoch: Keras saves no state of theirs."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        for number, layer in enumerate(self.model.layers):
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                generator.state.assign([hash_seed(self._seed, epoch, number) % 2**31, 0])
+
+
+class _AfterEpoch(keras.callbacks.Callback):  # type: ignore[misc]
+    """Refuse a loss that is not finite, remember the best epoch, put the state aside, stop early."""
+
+    def __init__(self, patience: int, progress: Progress, state: "_Checkpoint", on_epoch: OnEpoch) -> None:
+        super().__init__()
+        self._patience = patience
+        self._progress = progress
+        self._state = state
+        self._on_epoch = on_epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        metrics["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        if not (np.isfinite(metrics["loss"]) and np.isfinite(metrics["val_loss"])):
+            raise TrainingError(
+                f"the loss is not finite in epoch {epoch + 1} (train {metrics['loss']}, validation "
+                f"{metrics['val_loss']}). Lower learning_rate in params.yaml; the state before this epoch is kept."
+            )
+        history = self._progress.history
+        is_best = not history or metrics["val_loss"] < history[self._progress.best_epoch]["val_loss"]
+        history.append(metrics)
+        if is_best:
+            self._progress.best_epoch = epoch
+        self._on_epoch(epoch + 1, metrics)
+        self._state.save(self.model, self._progress, is_best=is_best)
+        if self._progress.epochs_without_gain() >= self._patience:
+            self.model.stop_training = True
+
+
+class _Checkpoint:
+    """The state after the last whole epoch, in a folder named after the epoch and renamed into place."""
+
+    def __init__(
+        self,
+        folder: Path,
+        params: CnnParams | FinetuneParams,
+        train: LabelledImages,
+        validation: LabelledImages,
+        seed: int,
+    ) -> None:
+        self._folder = folder
+        self._fingerprint = _fingerprint(params, train, validation, seed)
+
+    def save(self, model: keras.Model, progress: Progress, *, is_best: bool) -> None:
+        previous = self._latest()
+        new = self._folder / f"epoch-{progress.epochs_done:04d}"
+        partial = self._folder / "partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        model.save(partial / "model.keras")
+        if is_best or previous is None:
+            shutil.copyfile(partial / "model.keras", partial / "best.keras")
+        else:
+            shutil.copyfile(previous / "best.keras", partial / "best.keras")
+        facts = {"fingerprint": self._fingerprint, "best_epoch": progress.best_epoch, "history": progress.history}
+        (partial / "state.json").write_text(json.dumps(facts))
+        partial.rename(new)
+        if previous is not None:
+            shutil.rmtree(previous)
+
+    def load(self) -> tuple[keras.Model, Progress] | None:
+        latest = self._latest()
+        if latest is None:
+            shutil.rmtree(self._folder, ignore_errors=True)  # another training's, or none
+            return None
+        facts = json.loads((latest / "state.json").read_text())
+        progress = Progress(facts["history"], facts["best_epoch"])
+        print(f"resuming after epoch {progress.epochs_done}", flush=True)
+        return keras.saving.load_model(latest / "model.keras"), progress
+
+    def best(self) -> keras.Model:
+        latest = self._latest()
+        assert latest is not None, "no epoch has been saved"
+        return keras.saving.load_model(latest / "best.keras", compile=False)
+
+    def _latest(self) -> Path | None:
+        for state in sorted(self._folder.glob("epoch-*/state.json"), reverse=True):
+            if json.loads(state.read_text())["fingerprint"] == self._fingerprint:
+                return state.parent
+        return None
+
+
+def _fingerprint(
+    params: CnnParams | FinetuneParams, train: LabelledImages, validation: LabelledImages, seed: int
+) -> str:
+    """Hash all that decides on the result: recipe, data, seed, backend and this package's training code."""
+    digest = hashlib.sha256(
+        f"{params.model_dump_json()} {seed} {keras.__version__} {keras.backend.backend()}".encode()
+    )
+    for part in (train, validation):
+        digest.update(np.ascontiguousarray(part.images).data)
+        digest.update(part.targets.data)
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()

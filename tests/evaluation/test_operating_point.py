@@ -1,0 +1,76 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pneumonia.evaluation import operating_point
+
+
+def sensitivity(targets: NDArray[np.int_], probabilities: NDArray[np.float64], threshold: float) -> Fraction:
+    positives = probabilities[targets == 1]
+    return Fraction(int((positives >= threshold).sum()), len(positives))
+
+
+def drawn(seed: int) -> tuple[NDArray[np.int_], NDArray[np.float64]]:
+    """A validation set of random size, prevalence and overlap, with many ties when the seed is odd."""
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(2, 300))
+    targets = (rng.random(count) < rng.uniform(0.05, 0.95)).astype(int)
+    targets[0] = 1
+    probabilities = np.clip(rng.normal(0.4 + 0.2 * targets, 0.2), 0, 1)
+    return targets, probabilities.round(1) if seed % 2 else probabilities
+
+
+@pytest.mark.parametrize("minimum", ["0.01", "0.5", "0.55", "0.9", "0.95", "0.99"])
+def test_sensitivity_is_kept_by_the_highest_threshold_that_can(minimum: str) -> None:
+    for seed in range(60):
+        targets, probabilities = drawn(seed)
+
+        threshold = operating_point.choose(targets, probabilities, float(minimum))
+
+        assert sensitivity(targets, probabilities, threshold) >= Fraction(minimum)
+        higher = np.unique(probabilities[probabilities > threshold])[1:]  # the first calls the same images
+        assert all(sensitivity(targets, probabilities, other) < Fraction(minimum) for other in higher)
+
+
+@pytest.mark.parametrize(("minimum", "positives"), [(0.55, 100), (0.07, 100), (0.95, 100), (0.95, 20), (0.9, 10)])
+def test_a_share_that_comes_out_even_is_met_exactly(minimum: float, positives: int) -> None:
+    """In floating point 0.55 x 100 is a little above 55, which must not ask for 56."""
+    targets = np.ones(positives, int)
+    probabilities = np.linspace(0.1, 0.9, positives)
+
+    threshold = operating_point.choose(targets, probabilities, minimum)
+
+    assert (probabilities >= threshold).sum() == round(minimum * positives)
+
+
+def test_the_threshold_lies_halfway_to_the_next_lower_probability() -> None:
+    targets = np.array([1, 1, 0, 0])
+    probabilities = np.array([0.9, 0.8, 0.4, 0.1])
+
+    assert operating_point.choose(targets, probabilities, 0.95) == pytest.approx(0.6)
+    assert operating_point.choose(targets, probabilities, 0.5) == pytest.approx(0.85)
+
+
+def test_tied_images_are_called_together() -> None:
+    targets = np.array([1, 1, 1, 1, 0, 0])
+    probabilities = np.array([0.9, 0.7, 0.7, 0.7, 0.7, 0.2])
+
+    threshold = operating_point.choose(targets, probabilities, 0.5)
+
+    assert threshold == pytest.approx(0.45)
+    assert (probabilities >= threshold).sum() == 5
+
+
+def test_one_positive_below_all_negatives() -> None:
+    targets = np.array([0, 0, 1])
+    probabilities = np.array([0.9, 0.8, 0.2])
+
+    assert operating_point.choose(targets, probabilities, 0.95) == pytest.approx(0.1)
+
+
+def test_a_positive_of_probability_zero_is_still_called() -> None:
+    targets, probabilities = np.array([1, 0]), np.array([0.0, 0.5])
+
+    assert sensitivity(targets, probabilities, operating_point.choose(targets, probabilities, 0.95)) == 1

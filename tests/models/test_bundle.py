@@ -1,0 +1,127 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pneumonia.errors import BundleError
+from pneumonia.models import bundle
+
+LINEAGE = bundle.DataLineage("phantom", "7", "ab" * 32, {"train": {"NORMAL": 3, "PNEUMONIA": 5}})
+CARD: dict[str, Any] = {
+    "name": "cnn",
+    "kind": "cnn",
+    "image_size": 64,
+    "threshold": 0.1 + 0.2,  # a number that rounding would change
+    "validation": {"roc_auc": 0.91},
+    "data": LINEAGE,
+    "parameters": {"seed": 1, "weights": "imagenet", "flip": True, "learning_rate": 1e-3},
+    "git_commit": None,
+    "mlflow_run_id": "0123",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A whole bundle; what the model file holds does not matter here."""
+    (tmp_path / "any.keras").write_bytes(b"a network")
+    bundle.write(tmp_path / "bundles/cnn", tmp_path / "any.keras", **CARD)
+    return tmp_path / "bundles/cnn"
+
+
+def change(folder: Path, **values: Any) -> None:
+    card = json.loads((folder / bundle.CARD_FILE).read_text())
+    (folder / bundle.CARD_FILE).write_text(json.dumps(card | values))
+
+
+def test_what_is_written_is_read(folder: Path) -> None:
+    opened = bundle.read(folder)
+
+    told = dataclasses.asdict(opened.card)
+    assert {key: told[key] for key in CARD} == CARD | {"data": dataclasses.asdict(LINEAGE)}
+    assert opened.card.data == LINEAGE
+    assert opened.card.class_names == ("NORMAL", "PNEUMONIA")
+    assert opened.model_file.read_bytes() == b"a network"
+
+
+def test_write_answers_what_read_answers(folder: Path, tmp_path: Path) -> None:
+    assert bundle.write(folder, tmp_path / "any.keras", **CARD) == bundle.read(folder)
+
+
+def test_the_same_training_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    again = bundle.write(tmp_path / "again", tmp_path / "any.keras", **dict(reversed(CARD.items())))
+
+    assert (again.folder / bundle.CARD_FILE).read_bytes() == (folder / bundle.CARD_FILE).read_bytes()
+
+
+def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"nowhere is not a bundle: it has no bundle\.json"):
+        bundle.read(tmp_path / "nowhere")
+
+
+def test_a_file_in_place_of_the_folder(folder: Path) -> None:
+    with pytest.raises(BundleError, match=r"model\.keras is not a bundle"):
+        bundle.read(folder / bundle.MODEL_FILE)
+
+
+def test_a_missing_card(folder: Path) -> None:
+    (folder / bundle.CARD_FILE).unlink()
+
+    with pytest.raises(BundleError, match=r"it has no bundle\.json"):
+        bundle.read(folder)
+
+
+@pytest.mark.parametrize("text", ['{"name": "cnn"', "", "[]", "null", '"cnn"'])
+def test_a_card_that_is_no_json_object(folder: Path, text: str) -> None:
+    (folder / bundle.CARD_FILE).write_text(text)
+
+    with pytest.raises(BundleError, match=r"not valid JSON|bundle format None"):
+        bundle.read(folder)
+
+
+@pytest.mark.parametrize("version", [0, 2, None])
+def test_another_format_version(folder: Path, version: int | None) -> None:
+    change(folder, format_version=version)
+
+    with pytest.raises(BundleError, match=f"bundle format {version}, expected 1"):
+        bundle.read(folder)
+
+
+def test_other_classes(folder: Path) -> None:
+    change(folder, class_names=["PNEUMONIA", "NORMAL"])
+
+    with pytest.raises(BundleError, match=r"expected \['NORMAL', 'PNEUMONIA'\]"):
+        bundle.read(folder)
+
+
+@pytest.mark.parametrize("field", ["threshold", "class_names", "data", "model_sha256"])
+def test_a_card_without_a_field(folder: Path, field: str) -> None:
+    card = json.loads((folder / bundle.CARD_FILE).read_text())
+    del card[field]
+    (folder / bundle.CARD_FILE).write_text(json.dumps(card))
+
+    with pytest.raises(BundleError, match=field):
+        bundle.read(folder)
+
+
+def test_a_card_with_a_field_too_many(folder: Path) -> None:
+    change(folder, colour="grey")
+
+    with pytest.raises(BundleError, match="colour"):
+        bundle.read(folder)
+
+
+@pytest.mark.parametrize("content", [b"another network", b""])
+def test_an_altered_model_file(folder: Path, content: bytes) -> None:
+    (folder / bundle.MODEL_FILE).write_bytes(content)
+
+    with pytest.raises(BundleError, match=r"is not the file that bundle\.json names"):
+        bundle.read(folder)
+
+
+def test_a_missing_model_file(folder: Path) -> None:
+    (folder / bundle.MODEL_FILE).unlink()
+
+    with pytest.raises(BundleError, match=r"model\.keras is missing"):
+        bundle.read(folder)

@@ -1,0 +1,240 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+import pipeline
+from pneumonia.config import CnnParams
+from pneumonia.errors import TrainingError
+from pneumonia.models import architectures
+from pneumonia.models.fit import LabelledImages, fit_network
+
+SEED = 3
+PARAMS = CnnParams(kind="cnn", filters=[4, 8], epochs=4, batch_size=8, learning_rate=0.01)
+
+
+def toy(count: int, seed: int) -> LabelledImages:
+    """Noise; the positives have a brighter half."""
+    rng = np.random.default_rng(seed)
+    targets = (np.arange(count) % 2).astype(np.float32)
+    images = rng.integers(0, 180, (count, 32, 32), dtype=np.uint8)
+    images[targets == 1, 16:] += 70
+    return LabelledImages(images, targets)
+
+
+def fit(
+    checkpoint: Path,
+    *,
+    params: CnnParams = PARAMS,
+    train: LabelledImages | None = None,
+    validation: LabelledImages | None = None,
+    seed: int = SEED,
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, metrics: None,
+) -> tuple[keras.Model, pd.DataFrame]:
+    return fit_network(
+        params,
+        train or toy(28, seed=0),
+        validation or toy(12, seed=1),
+        seed=seed,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+    )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training gives, and the state that it leaves."""
+
+    weights: list[NDArray[np.float32]]
+    history: pd.DataFrame
+    checkpoint: Path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """The training that all resumed ones must repeat."""
+    checkpoint = tmp_path_factory.mktemp("uninterrupted") / "state"
+    model, history = fit(checkpoint)
+    return Result(model.get_weights(), history, checkpoint)
+
+
+def assert_same(model: keras.Model, history: pd.DataFrame, expected: Result) -> None:
+    pd.testing.assert_frame_equal(history, expected.history, check_exact=True)
+    for got, wanted in zip(model.get_weights(), expected.weights, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+class Stop(Exception):
+    """Ends a training from its `on_epoch`."""
+
+
+def stop_after(last: int) -> Callable[[int, dict[str, float]], None]:
+    def stop(epoch: int, metrics: dict[str, float]) -> None:
+        if epoch == last:
+            raise Stop(epoch)
+
+    return stop
+
+
+def test_history_tells_every_epoch(uninterrupted: Result) -> None:
+    history = uninterrupted.history
+
+    assert list(history["epoch"]) == [1, 2, 3, 4]
+    assert set(history.columns) == {
+        "epoch",
+        "loss",
+        "accuracy",
+        "auc",
+        "val_loss",
+        "val_accuracy",
+        "val_auc",
+        "learning_rate",
+    }
+    assert np.isfinite(history.to_numpy()).all()
+    assert history["learning_rate"].iloc[-1] == pytest.approx(0, abs=1e-6)
+    assert history["learning_rate"].max() <= PARAMS.learning_rate * 1.001
+
+
+def test_it_learns(uninterrupted: Result) -> None:
+    history = uninterrupted.history
+
+    assert history["val_auc"].max() > 0.9
+    assert history["val_loss"].min() < history["val_loss"].iloc[0]
+
+
+def test_the_same_seed_gives_the_same_model(uninterrupted: Result, tmp_path: Path) -> None:
+    assert_same(*fit(tmp_path / "state"), uninterrupted)
+
+
+def test_a_killed_training_goes_on_with_the_same_result(uninterrupted: Result, tmp_path: Path) -> None:
+    """Killed for good in its third epoch: two epochs are safe, two are left to do."""
+    killed = subprocess.run(
+        [sys.executable, __file__, str(tmp_path / "state")],
+        env=os.environ | {"PYTHONPATH": str(Path(pipeline.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    epochs: list[int] = []
+
+    model, history = fit(tmp_path / "state", on_epoch=lambda epoch, metrics: epochs.append(epoch))
+
+    assert epochs == [3, 4]
+    assert_same(model, history, uninterrupted)
+
+
+def test_a_finished_training_is_not_repeated(uninterrupted: Result, tmp_path: Path) -> None:
+    shutil.copytree(uninterrupted.checkpoint, tmp_path / "state")
+    epochs: list[int] = []
+
+    model, history = fit(tmp_path / "state", on_epoch=lambda epoch, metrics: epochs.append(epoch))
+
+    assert epochs == []
+    assert_same(model, history, uninterrupted)
+
+
+def with_dropout(params: CnnParams, size: int) -> keras.Model:
+    inputs = keras.Input((size, size, 1))
+    x = keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(keras.layers.Rescaling(1 / 255)(inputs)))
+    return keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Dropout(0.5)(x)))
+
+
+def test_networks_with_dropout_go_on_with_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(architectures, "cnn", with_dropout)
+    model, history = fit(tmp_path / "whole")
+    whole = Result(model.get_weights(), history, tmp_path / "whole")
+    with pytest.raises(Stop):
+        fit(tmp_path / "state", on_epoch=stop_after(3))
+
+    assert_same(*fit(tmp_path / "state"), whole)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": SEED + 1},
+        {"params": PARAMS.model_copy(update={"weight_decay": 0.0})},
+        {"train": toy(28, seed=9)},
+        {"validation": toy(12, seed=9)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_state_of_another_training_is_not_resumed(
+    uninterrupted: Result, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    shutil.copytree(uninterrupted.checkpoint, tmp_path / "state")
+
+    with pytest.raises(Stop):
+        fit(tmp_path / "state", **change, on_epoch=stop_after(1))
+
+
+def test_a_state_that_was_being_removed_when_killed_is_passed_over(uninterrupted: Result, tmp_path: Path) -> None:
+    shutil.copytree(uninterrupted.checkpoint, tmp_path / "state")
+    for file in (tmp_path / "state").rglob("state.json"):
+        file.unlink()
+
+    with pytest.raises(Stop):
+        fit(tmp_path / "state", on_epoch=stop_after(1))
+
+
+def test_it_stops_early_and_returns_the_best_epoch(tmp_path: Path) -> None:
+    """Validation has its targets reversed, so that what is learnt makes its loss worse."""
+    reversed_targets = LabelledImages(toy(12, seed=1).images, 1 - toy(12, seed=1).targets)
+    params = PARAMS.model_copy(update={"epochs": 12, "patience": 2, "learning_rate": 0.05})
+
+    model, history = fit(tmp_path / "state", params=params, validation=reversed_targets)
+
+    best = int(history["val_loss"].argmin())
+    assert len(history) == best + 1 + params.patience < params.epochs
+    logits = model.predict(reversed_targets.images[..., None], verbose=0)[:, 0].astype(np.float64)
+    loss = np.mean(np.logaddexp(0, logits) - reversed_targets.targets * logits)
+    assert loss == pytest.approx(history["val_loss"].min(), rel=1e-4)
+    assert loss != pytest.approx(history["val_loss"].iloc[-1], rel=1e-4)
+
+
+def test_a_loss_that_is_not_finite_is_refused_and_the_state_before_is_kept(tmp_path: Path) -> None:
+    params = PARAMS.model_copy(update={"class_weights": False})
+    spoilt = toy(28, seed=0)
+
+    def spoil(epoch: int, metrics: dict[str, float]) -> None:
+        if epoch == 2:
+            spoilt.targets[0] = np.nan
+
+    with pytest.raises(TrainingError, match=r"not finite in epoch 3 .*Lower learning_rate"):
+        fit(tmp_path / "state", params=params, train=spoilt, on_epoch=spoil)
+    (state,) = (tmp_path / "state").rglob("state.json")
+    assert len(json.loads(state.read_text())["history"]) == 2
+
+    epochs: list[int] = []
+    fit(tmp_path / "state", params=params, on_epoch=lambda epoch, metrics: epochs.append(epoch))
+    assert epochs == [3, 4]
+
+
+def test_the_shortest_training_of_all(tmp_path: Path) -> None:
+    """One epoch of one batch leaves no step after the warm-up."""
+    params = PARAMS.model_copy(update={"epochs": 1, "batch_size": 64})
+
+    _, history = fit(tmp_path / "state", params=params)
+
+    assert len(history) == 1
+
+
+def kill_in_third_epoch(epoch: int, metrics: dict[str, float]) -> None:
+    if epoch == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    fit(Path(sys.argv[1]), on_epoch=kill_in_third_epoch)

@@ -1,0 +1,288 @@
+"""The DAG as DVC users meet it: a small project on phantoms, in git, run by real `dvc` commands."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pandas as pd
+import pytest
+import yaml
+
+from pipeline import demo
+
+STAGES = ("download", "validate", "split", "prepare", "train", "evaluate", "register")
+SMALL: dict[str, Any] = {
+    "data": {"source": "phantom", "phantom": {"patients": 48, "size": 96, "difficulty": 0.0}},
+    "validate": {"minimum_pixels": 50},
+    "split": {"folds": 3},
+    "prepare": {"size": 64},
+    "train": {
+        "models": {
+            "probe": None,
+            "cnn": {"filters": [8, 16], "epochs": 4},
+            "mobilenetv2": None,
+            "tiny": {"kind": "cnn", "filters": [4], "epochs": 1, "batch_size": 32, "learning_rate": 0.01},
+        }
+    },
+}
+
+
+class Project:
+    """A DVC project in a folder, and commands run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *command: str, check: bool = True, **environment: str) -> str:
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=demo.environment(self.folder) | environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        if check and done.returncode:
+            pytest.fail(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}")
+        return done.stdout
+
+    def dvc(self, *arguments: str, **environment: str) -> str:
+        return self.run(sys.executable, "-m", "dvc", *arguments, **environment)
+
+    def json(self, name: str) -> Any:
+        return json.loads((self.folder / name).read_text())
+
+    def changed_stages(self) -> set[str]:
+        status = json.loads(self.dvc("status", "--json"))
+        return {stage for stage, changes in status.items() if any("changed deps" in change for change in changes)}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project in git whose whole pipeline has run, committed."""
+    project = Project(tmp_path_factory.mktemp("finished"))
+    demo.make_project(project.folder, SMALL)
+    project.dvc("config", "core.no_scm", "false")
+    for name in (".gitignore", "mlruns/.gitignore"):
+        (project.folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(demo.PROJECT / name, project.folder / name)
+    project.run("git", "init", "-q", "-b", "main")
+    project.run("git", "config", "user.name", "A Tester")
+    project.run("git", "config", "user.email", "tester@example.org")
+    project.run("git", "add", ".")
+    project.run("git", "commit", "-q", "-m", "A project")
+    project.dvc("repro")
+    project.run("git", "add", ".")
+    project.run("git", "commit", "-q", "-m", "Its first results")
+    return project
+
+
+@pytest.fixture
+def copy(finished: Project, tmp_path: Path) -> Project:
+    """A copy of the finished project, to be spoilt."""
+    shutil.copytree(finished.folder, tmp_path / "copy", symlinks=True)
+    return Project(tmp_path / "copy")
+
+
+def code_deps(stage: str) -> set[str]:
+    definition = yaml.safe_load((demo.PROJECT / "dvc.yaml").read_text())["stages"][stage]
+    return {dep for dep in definition["deps"] if dep.endswith(".py")}
+
+
+def imported_files(stage: str) -> set[str]:
+    """Files of this project that a stage imports, at any depth, inside functions too, with their packages."""
+    graph = grimp.build_graph("pneumonia", "pipeline")
+    module = f"pipeline.{stage}"
+    modules = graph.find_upstream_modules(module) | {module}
+    packages = {name.rsplit(".", depth)[0] for name in modules for depth in range(1, name.count(".") + 1)}
+    files = {_file(name) for name in modules | packages}
+    return {str(file.relative_to(demo.PROJECT)) for file in files if file.stat().st_size}
+
+
+def _file(module: str) -> Path:
+    parts = module.split(".")
+    base = (demo.PROJECT if parts[0] == "pipeline" else demo.PROJECT / "src").joinpath(*parts)
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_depends_on_exactly_the_code_that_it_imports(stage: str) -> None:
+    assert code_deps(stage) == imported_files(stage)
+
+
+def test_whole_road_leaves_metrics_pictures_predictions_and_a_registered_challenger(finished: Project) -> None:
+    metrics = finished.json("reports/metrics.json")
+    assert set(metrics) == {"cnn", "tiny"}
+    predictions = pd.read_csv(finished.folder / "reports/predictions/cnn.csv")
+    splits = pd.read_parquet(finished.folder / "artifacts/splits.parquet")
+    judged = splits[splits["subset"] != "train"]
+    assert set(predictions["path"]) == set(judged["path"])
+    test = predictions[predictions["subset"] == "test"]
+    accuracy = (test["label"] == test["predicted"]).mean()
+    assert metrics["cnn"]["test"]["accuracy"] == pytest.approx(accuracy)
+    for picture in ("class_distribution", "split_ratio", "roc", "pr", "confusion"):
+        assert (finished.folder / f"reports/figures/{picture}.png").read_bytes().startswith(b"\x89PNG")
+    registered = finished.json("reports/registered.json")
+    best = max(sorted(metrics), key=lambda model: metrics[model]["validation"]["roc_auc"])
+    assert (registered["model"], registered["alias"]) == (best, "challenger")
+    assert registered["source"] == "phantom"
+
+
+def test_registered_model_answers_in_a_fresh_process_as_the_evaluation_did(finished: Project) -> None:
+    registered = finished.json("reports/registered.json")
+    predictions = pd.read_csv(finished.folder / f"reports/predictions/{registered['model']}.csv")
+    row = predictions[predictions["subset"] == "test"].iloc[0]
+    script = f"""
+import mlflow, pandas
+mlflow.set_tracking_uri("sqlite:///{finished.folder}/mlruns/mlflow.db")
+model = mlflow.pyfunc.load_model("models:/pneumonia-classifier@challenger")
+image = open("{finished.folder}/artifacts/raw/{row["path"]}", "rb").read()
+print("ANSWER", model.predict(pandas.DataFrame({{"image": [image]}})).to_json(orient="records"))
+"""
+    output = finished.run(sys.executable, "-c", script, TF_CPP_MIN_LOG_LEVEL="3")
+    (answer,) = json.loads(output.split("ANSWER")[1])
+    assert answer["probability"] == pytest.approx(row["probability"], abs=1e-5)
+    assert answer["label"] == row["predicted"]
+
+
+def test_nothing_reruns_when_nothing_changed(finished: Project) -> None:
+    assert "Data and pipelines are up to date" in finished.dvc("repro")
+
+
+def test_root_of_the_dag_is_the_dataset_definition(finished: Project) -> None:
+    edges = finished.dvc("dag", "--dot")
+    assert '"data.dvc" -> "download"' in edges
+    assert '-> "data.dvc"' not in edges
+
+
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [
+        ("src/pneumonia/data/naming.py", {"validate"}),
+        ("src/pneumonia/data/split_figures.py", {"split"}),
+        ("src/pneumonia/models/augment.py", {"train@cnn", "train@tiny"}),
+        ("src/pneumonia/evaluation/figures.py", {"train@cnn", "train@tiny", "evaluate"}),
+        ("src/pneumonia/registry.py", {"register"}),
+        ("src/pneumonia/cli.py", set()),
+    ],
+)
+def test_editing_a_module_reruns_exactly_the_stages_that_it_feeds(
+    finished: Project, module: str, stages: set[str]
+) -> None:
+    file = finished.folder / module
+    before = file.read_bytes()
+    file.write_bytes(before + b"\n# an edit\n")
+    try:
+        assert finished.changed_stages() == stages
+    finally:
+        file.write_bytes(before)
+
+
+def test_changing_one_model_reruns_that_model_alone_of_the_matrix(finished: Project) -> None:
+    params = finished.folder / "params.yaml"
+    before = params.read_text()
+    params.write_text(before.replace("learning_rate: 0.002", "learning_rate: 0.003"))
+    try:
+        changed = finished.changed_stages()
+        difference = finished.dvc("params", "diff")
+    finally:
+        params.write_text(before)
+    assert {stage for stage in changed if stage.startswith("train@")} == {"train@cnn"}
+    assert "train.models.cnn.learning_rate" in difference
+    assert "0.003" in difference
+
+
+def test_metrics_show_and_plots_show_answer(finished: Project) -> None:
+    shown = finished.dvc("metrics", "show", "--json")
+    metrics = next(iter(json.loads(shown).values()))["data"]["reports/metrics.json"]["data"]
+    assert metrics == finished.json("reports/metrics.json")
+    plots = json.loads(finished.dvc("plots", "show", "--json"))
+    text = json.dumps(plots)
+    for file in ("roc/cnn.csv", "pr/cnn.csv", "confusion/cnn.csv", "train/cnn/history.csv"):
+        assert file in text
+
+
+def test_experiment_with_a_changed_param_keeps_the_workspace_clean(copy: Project) -> None:
+    before = copy.json("reports/metrics.json")
+    output = copy.dvc("exp", "run", "--temp", "--name", "short", "-S", "train.models.cnn.epochs=1")
+    assert "Running stage 'train@cnn'" in output
+    assert "Running stage 'train@tiny'" not in output
+    assert copy.run("git", "status", "--porcelain") == ""
+    assert copy.json("reports/metrics.json") == before
+    assert "short" in copy.dvc("exp", "show", "--csv")
+    assert "cnn" in copy.dvc("metrics", "diff", "HEAD", "short", "--md")
+
+
+def test_same_seed_trains_to_the_same_predictions(copy: Project) -> None:
+    predictions = copy.folder / "reports/predictions/cnn.csv"
+    before = predictions.read_text()
+    copy.dvc("repro", "--force", "--single-item", "train@cnn")
+    copy.dvc("repro", "evaluate")
+    assert predictions.read_text() == before
+
+
+def test_fresh_clone_that_has_the_artifacts_registers_again_in_its_empty_store(copy: Project) -> None:
+    shutil.rmtree(copy.folder / "mlruns")
+    (copy.folder / "mlruns").mkdir()
+    shutil.copyfile(demo.PROJECT / "mlruns/.gitignore", copy.folder / "mlruns/.gitignore")
+    output = copy.dvc("repro")
+    assert "Running stage 'register'" in output
+    assert "Running stage 'train@cnn'" not in output
+    assert "It is version 1 of pneumonia-classifier" in output
+    assert copy.run("git", "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("stage", "is_under_way"),
+    [
+        ("prepare", lambda folder: (folder / "artifacts/images/images.npy").exists()),
+        ("train@cnn", lambda folder: any(folder.glob("artifacts/checkpoints/cnn/state/epoch-*"))),
+    ],
+)
+def test_killed_stage_finishes_with_the_same_result_on_the_next_run(
+    copy: Project, stage: str, is_under_way: Callable[[Path], bool]
+) -> None:
+    before = {name: (copy.folder / name).read_text() for name in _results()}
+    shutil.rmtree(copy.folder / "artifacts" / ("images" if stage == "prepare" else "models/cnn"))
+    shutil.rmtree(copy.folder / ".dvc/cache")  # else DVC would fetch the result and run nothing
+    running = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro"],
+        cwd=copy.folder,
+        env=demo.environment(copy.folder),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 240
+    while not is_under_way(copy.folder):
+        assert running.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    output = copy.dvc("repro")
+    if stage == "train@cnn":
+        assert "resuming after epoch" in output
+        assert not (copy.folder / "artifacts/checkpoints/cnn").exists()
+    assert {name: (copy.folder / name).read_text() for name in _results()} == before
+
+
+def _results() -> tuple[str, ...]:
+    return ("reports/metrics.json", "reports/predictions/cnn.csv", "reports/train/cnn/history.csv")
+
+
+def test_unknown_params_key_stops_before_any_work(copy: Project) -> None:
+    params = copy.folder / "params.yaml"
+    params.write_text(params.read_text().replace("  seed: 1", "  sead: 1"))
+    output = copy.run(sys.executable, "-m", "pipeline.train", "cnn", check=False)
+    assert "train.sead: unknown key" in output
+    assert "Traceback" not in output
