@@ -23,13 +23,19 @@ COPIED_FOLDERS = ("data", "pipeline", "src")
 CHANGES: dict[str, Any] = {
     "data": {"source": "phantom", "phantom": {"patients": 500, "difficulty": 0.3}},
     "prepare": {"size": 128},
-    # No download of weights: the probe stands on an untrained backbone, by name, and shows what chance features give;
-    # fine-tuning makes no sense without weights and is left out.
+    # No download of weights, and so no models that stand on them: two networks from scratch.
     "train": {
         "models": {
-            "probe": {"weights": "random"},
-            "cnn": {"epochs": 16, "patience": 16},
+            "probe": None,
             "mobilenetv2": None,
+            "cnn": {"epochs": 16, "patience": 16},
+            "cnn_narrow": {
+                "kind": "cnn",
+                "filters": [8, 16, 32],
+                "epochs": 10,
+                "batch_size": 32,
+                "learning_rate": 0.004,
+            },
         }
     },
 }
@@ -95,7 +101,7 @@ def _print_results(folder: Path) -> None:
     console.print(
         f"Registered: {registered['model']} as {registered['name']} (it has the best {registered['metric']} on "
         f"validation), alias {registered['alias']}, marked as a phantom model.\n"
-        "The probe stands on an untrained backbone here, because the demo downloads no weights.\n\n"
+        "The models that stand on ImageNet weights are left out here: the demo downloads nothing.\n\n"
         "Next:\n"
         "  make ui STORE=demo   the runs, curves and figures in the MLflow UI\n"
         "  make repro           the same pipeline on the real radiographs (downloads 1.2 GB)\n"

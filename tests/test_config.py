@@ -152,3 +152,17 @@ def test_values_are_frozen(dotted: str, key: str) -> None:
 
     with pytest.raises(pydantic.ValidationError, match="frozen"):
         setattr(section, key, getattr(section, key))
+
+
+def test_random_weights_under_frozen_batch_statistics_are_refused(content: dict[str, Any], tmp_path: Path) -> None:
+    content["train"]["models"]["mobilenetv2"]["weights"] = "random"
+    with pytest.raises(ConfigError, match=r"train\.models\.mobilenetv2.*set train_batch_norm: true"):
+        load(content, tmp_path)
+    content["train"]["models"]["mobilenetv2"]["train_batch_norm"] = True
+    assert load(content, tmp_path).train.models["mobilenetv2"].weights == "random"
+
+
+def test_an_infinite_learning_rate_is_refused(content: dict[str, Any], tmp_path: Path) -> None:
+    content["train"]["models"]["cnn"]["learning_rate"] = float("inf")
+    with pytest.raises(ConfigError, match=r"train\.models\.cnn\.learning_rate: Input should be a finite number"):
+        load(content, tmp_path)

@@ -213,7 +213,7 @@ def test_metrics_show_and_plots_show_answer(finished: Project) -> None:
 
 def test_experiment_with_a_changed_param_keeps_the_workspace_clean(copy: Project) -> None:
     before = copy.json("reports/metrics.json")
-    output = copy.dvc("exp", "run", "--temp", "--name", "short", "-S", "train.models.cnn.epochs=1")
+    output = copy.dvc("exp", "run", "--temp", "--name", "short", "-S", "train.models.cnn.learning_rate=0.02")
     assert "Running stage 'train@cnn'" in output
     assert "Running stage 'train@tiny'" not in output
     assert copy.run("git", "status", "--porcelain") == ""

@@ -18,7 +18,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """A section of params.yaml: immutable, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class PhantomParams(Section):
@@ -127,6 +127,15 @@ class FinetuneParams(BackboneParams, FitParams):
 
     kind: Literal["finetune"]
     train_batch_norm: bool = False
+
+    @pydantic.model_validator(mode="after")
+    def _can_learn(self) -> "FinetuneParams":
+        if self.weights == "random" and not self.train_batch_norm:
+            raise ValueError(
+                "a network of random weights cannot learn with frozen batch statistics; "
+                "set train_batch_norm: true, or give pretrained weights"
+            )
+        return self
 
 
 ModelParams = Annotated[ProbeParams | CnnParams | FinetuneParams, Field(discriminator="kind")]

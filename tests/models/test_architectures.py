@@ -20,7 +20,8 @@ SMALL = {"backbone": "MobileNetV2", "backbone_options": {"alpha": 0.35}}
 
 def finetune(**changes: Any) -> FinetuneParams:
     recipe = {"kind": "finetune", "weights": "random", "epochs": 1, "batch_size": 4, "learning_rate": 0.1} | SMALL
-    return FinetuneParams(**recipe | changes)
+    # Built without training, so that random weights may stand for pretrained ones under frozen batch statistics.
+    return FinetuneParams.model_construct(**recipe | {"train_batch_norm": False} | changes)
 
 
 def probe(weights: str, **changes: Any) -> ProbeParams:
