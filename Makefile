@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STORE ?= .
+PORT ?= 5000
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Nothing phones home.
 export DO_NOT_TRACK := true
@@ -30,7 +31,7 @@ repro: $(READY)  ## Run the pipeline on the real radiographs (dvc repro)
 	dvc repro
 
 ui: $(READY)  ## Open the runs in the MLflow UI on localhost (STORE=demo for the demo's)
-	@pneumonia ui --root $(STORE)
+	@pneumonia ui --root $(STORE) --port $(PORT)
 
 lint: $(READY)  ## Check style, types and imports
 	ruff check .
@@ -53,6 +54,6 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV): about 2.5 GB, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@uv pip install --quiet --python $(BIN)/python --require-hashes --requirements requirements.lock
 	@uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@

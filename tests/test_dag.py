@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import yaml
 
 from pipeline import demo
+from tests import readme
 
 STAGES = ("download", "validate", "split", "prepare", "train", "evaluate", "register")
 SMALL: dict[str, Any] = {
@@ -28,11 +30,12 @@ SMALL: dict[str, Any] = {
         "models": {
             "probe": None,
             "cnn": {"filters": [8, 16], "epochs": 4},
-            "mobilenetv2": None,
-            "tiny": {"kind": "cnn", "filters": [4], "epochs": 1, "batch_size": 32, "learning_rate": 0.01},
+            "mobilenetv2": None,  # its place is taken by TINY
         }
     },
 }
+TINY = {"kind": "cnn", "filters": [4], "epochs": 1, "batch_size": 32, "learning_rate": 0.01}
+"""Under the name of the default model, so that the README's commands work on it in seconds."""
 
 
 class Project:
@@ -71,6 +74,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in git whose whole pipeline has run, committed."""
     project = Project(tmp_path_factory.mktemp("finished"))
     demo.make_project(project.folder, SMALL)
+    params = yaml.safe_load((project.folder / "params.yaml").read_text())
+    params["train"]["models"]["mobilenetv2"] = TINY
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     project.dvc("config", "core.no_scm", "false")
     for name in (".gitignore", "mlruns/.gitignore"):
         (project.folder / name).parent.mkdir(exist_ok=True)
@@ -121,7 +127,7 @@ def test_stage_depends_on_exactly_the_code_that_it_imports(stage: str) -> None:
 
 def test_whole_road_leaves_metrics_pictures_predictions_and_a_registered_challenger(finished: Project) -> None:
     metrics = finished.json("reports/metrics.json")
-    assert set(metrics) == {"cnn", "tiny"}
+    assert set(metrics) == {"cnn", "mobilenetv2"}
     predictions = pd.read_csv(finished.folder / "reports/predictions/cnn.csv")
     splits = pd.read_parquet(finished.folder / "artifacts/splits.parquet")
     judged = splits[splits["subset"] != "train"]
@@ -137,18 +143,19 @@ def test_whole_road_leaves_metrics_pictures_predictions_and_a_registered_challen
     assert registered["source"] == "phantom"
 
 
-def test_registered_model_answers_in_a_fresh_process_as_the_evaluation_did(finished: Project) -> None:
+def test_registered_model_and_command_answer_as_the_evaluation_did(finished: Project) -> None:
     registered = finished.json("reports/registered.json")
     predictions = pd.read_csv(finished.folder / f"reports/predictions/{registered['model']}.csv")
     row = predictions[predictions["subset"] == "test"].iloc[0]
-    script = f"""
-import mlflow, pandas
-mlflow.set_tracking_uri("sqlite:///{finished.folder}/mlruns/mlflow.db")
-model = mlflow.pyfunc.load_model("models:/pneumonia-classifier@challenger")
-image = open("{finished.folder}/artifacts/raw/{row["path"]}", "rb").read()
-print("ANSWER", model.predict(pandas.DataFrame({{"image": [image]}})).to_json(orient="records"))
-"""
+    shutil.copyfile(finished.folder / "artifacts/raw" / row["path"], finished.folder / "IMAGE.jpeg")
+    (block,) = readme.blocks("python")
+    *lines, last = block.strip().splitlines()
+    script = "\n".join([*lines, f'print("ANSWER", {last}.to_json(orient="records"))'])
     output = finished.run(sys.executable, "-c", script, TF_CPP_MIN_LOG_LEVEL="3")
+    (command,) = (line for line in readme.console_lines() if line.startswith("pneumonia "))
+    told = finished.run(*shlex.split(command.replace("mobilenetv2", registered["model"])))
+    (finished.folder / "IMAGE.jpeg").unlink()
+    assert f"{row['predicted']:9}  {row['probability']:.4f}" in told
     (answer,) = json.loads(output.split("ANSWER")[1])
     assert answer["probability"] == pytest.approx(row["probability"], abs=1e-5)
     assert answer["label"] == row["predicted"]
@@ -169,8 +176,8 @@ def test_root_of_the_dag_is_the_dataset_definition(finished: Project) -> None:
     [
         ("src/pneumonia/data/naming.py", {"validate"}),
         ("src/pneumonia/data/split_figures.py", {"split"}),
-        ("src/pneumonia/models/augment.py", {"train@cnn", "train@tiny"}),
-        ("src/pneumonia/evaluation/figures.py", {"train@cnn", "train@tiny", "evaluate"}),
+        ("src/pneumonia/models/augment.py", {"train@cnn", "train@mobilenetv2"}),
+        ("src/pneumonia/evaluation/figures.py", {"train@cnn", "train@mobilenetv2", "evaluate"}),
         ("src/pneumonia/registry.py", {"register"}),
         ("src/pneumonia/cli.py", set()),
     ],
@@ -207,6 +214,8 @@ def test_metrics_show_and_plots_show_answer(finished: Project) -> None:
     assert metrics == finished.json("reports/metrics.json")
     plots = json.loads(finished.dvc("plots", "show", "--json"))
     text = json.dumps(plots)
+    assert "errors" not in plots
+    assert {"Loss while training", "Accuracy while training"} <= set(plots["data"])
     for file in ("roc/cnn.csv", "pr/cnn.csv", "confusion/cnn.csv", "train/cnn/history.csv"):
         assert file in text
 
@@ -215,11 +224,21 @@ def test_experiment_with_a_changed_param_keeps_the_workspace_clean(copy: Project
     before = copy.json("reports/metrics.json")
     output = copy.dvc("exp", "run", "--temp", "--name", "short", "-S", "train.models.cnn.learning_rate=0.02")
     assert "Running stage 'train@cnn'" in output
-    assert "Running stage 'train@tiny'" not in output
+    assert "Running stage 'train@mobilenetv2'" not in output
     assert copy.run("git", "status", "--porcelain") == ""
     assert copy.json("reports/metrics.json") == before
     assert "short" in copy.dvc("exp", "show", "--csv")
     assert "cnn" in copy.dvc("metrics", "diff", "HEAD", "short", "--md")
+
+
+def test_dvc_commands_of_the_readme_work(copy: Project) -> None:
+    commands = [line for line in readme.console_lines() if line.startswith("dvc ")]
+    assert len(commands) > 5
+    for command in commands:
+        if command not in readme.NEEDS_ANOTHER_MACHINE:
+            copy.dvc(*shlex.split(command)[1:])
+    epochs = yaml.safe_load((copy.folder / "params.yaml").read_text())["train"]["models"]["mobilenetv2"]["epochs"]
+    assert epochs == 2, "dvc exp run leaves the experiment in the working tree"
 
 
 def test_same_seed_trains_to_the_same_predictions(copy: Project) -> None:
@@ -230,15 +249,19 @@ def test_same_seed_trains_to_the_same_predictions(copy: Project) -> None:
     assert predictions.read_text() == before
 
 
-def test_fresh_clone_that_has_the_artifacts_registers_again_in_its_empty_store(copy: Project) -> None:
-    shutil.rmtree(copy.folder / "mlruns")
-    (copy.folder / "mlruns").mkdir()
-    shutil.copyfile(demo.PROJECT / "mlruns/.gitignore", copy.folder / "mlruns/.gitignore")
-    output = copy.dvc("repro")
-    assert "Running stage 'register'" in output
-    assert "Running stage 'train@cnn'" not in output
+def test_fresh_clone_pulls_from_the_remote_and_only_registers_in_its_empty_store(
+    copy: Project, tmp_path: Path
+) -> None:
+    copy.dvc("remote", "add", "--default", "storage", str(tmp_path / "remote"))
+    copy.run("git", "commit", "-qam", "A remote")
+    copy.dvc("push")
+    copy.run("git", "clone", "-q", str(copy.folder), str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    clone.dvc("pull")
+    output = clone.dvc("repro")
+    assert [line for line in output.splitlines() if line.startswith("Running stage")] == ["Running stage 'register':"]
     assert "It is version 1 of pneumonia-classifier" in output
-    assert copy.run("git", "status", "--porcelain") == ""
+    assert clone.run("git", "status", "--porcelain") == ""
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from keras import ops
 from numpy.typing import NDArray
 
 from pneumonia.config import AugmentParams
@@ -38,7 +37,7 @@ def noise(count: int = 8, size: int = 32) -> NDArray[np.float32]:
 
 
 def changed(images: NDArray[np.float32], params: AugmentParams, seed: int = 3) -> NDArray[np.float32]:
-    return ops.convert_to_numpy(augment(images, params, seed))
+    return augment(images[..., 0].astype(np.uint8), params, seed)[..., None].astype(np.float32)
 
 
 def batches(images: NDArray[np.uint8], *, first_epoch: int = 0, seed: int = 5, params: AugmentParams = OFF):
@@ -54,7 +53,7 @@ def batches(images: NDArray[np.uint8], *, first_epoch: int = 0, seed: int = 5, p
 
 def epoch(dataset: AugmentedBatches) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     parts = [dataset[number] for number in range(len(dataset))]
-    images = np.concatenate([ops.convert_to_numpy(images) for images, _ in parts])
+    images = np.concatenate([images for images, _ in parts]).astype(np.float32)
     return images, np.concatenate([targets for _, targets in parts])
 
 
