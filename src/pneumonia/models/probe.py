@@ -13,21 +13,17 @@ def fit_probe(
 ) -> tuple[keras.Model, NDArray[np.float64]]:
     """Fit on images (N, size, size) uint8 and targets (N,) of 0 or 1.
 
-    Returns the model, which answers logits, and its probabilities (N,) on these very images.
+    The features go in as they are: standardised ones score a little lower on validation, and much lower on validation
+    images that are changed at random.
 
-    The features' standardisation is folded into the linear layer: w' = w / s and b' = b - sum(w m / s), with mean m
-    and standard deviation s.
+    Returns the model, which answers logits, and its probabilities (N,) on these very images.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
 
     keras.utils.set_random_seed(seed)
     extractor = architectures.feature_extractor(params, images.shape[1])
     features = extractor.predict(images[..., None], batch_size=params.batch_size, verbose=2).astype(np.float64)
-    scaler = StandardScaler().fit(features)
     regression = LogisticRegression(C=params.inverse_regularization, class_weight="balanced", max_iter=5000)
-    standardised = scaler.transform(features)
-    regression.fit(standardised, targets)
-    weights = regression.coef_[0] / scaler.scale_
-    bias = float(regression.intercept_[0] - weights @ scaler.mean_)
-    return architectures.with_linear_head(extractor, weights, bias), regression.predict_proba(standardised)[:, 1]
+    regression.fit(features, targets)
+    model = architectures.with_linear_head(extractor, regression.coef_[0], float(regression.intercept_[0]))
+    return model, regression.predict_proba(features)[:, 1]
