@@ -46,7 +46,7 @@ def test_answers_for_each_image_and_says_which_model(bundle: Path, tmp_path: Pat
     images = [picture(tmp_path / "dark.png", 50), picture(tmp_path / "bright.png", 150)]
     result = CliRunner().invoke(cli.main, ["predict", "--bundle", str(bundle), *images])
     model, dark, bright = result.output.splitlines()
-    assert "model bright, trained on phantom" in model
+    assert model == "model bright, trained on phantom, threshold 0.5000"
     assert dark.split() == ["NORMAL", "0.0067", images[0]]
     assert bright.split() == ["PNEUMONIA", "0.9933", images[1]]
     assert result.exit_code == 0

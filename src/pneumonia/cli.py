@@ -48,7 +48,8 @@ def predict(images: tuple[Path, ...], bundle: Path) -> None:
     with _refusals_in_one_line():
         predictor = Predictor.load(bundle)
     card = predictor.bundle.card
-    click.echo(f"model {card.name}, trained on {card.data.source} {card.data.release}, threshold {card.threshold:.4f}")
+    seen = f"{card.data.source} {card.data.release}".strip()
+    click.echo(f"model {card.name}, trained on {seen}, threshold {card.threshold:.4f}")
     failed = False
     for path in images:
         try:
