@@ -20,11 +20,7 @@ help:  ## Show this list
 demo: $(READY)  ## Run the whole pipeline on embedded phantoms, in demo/
 	@python -m pipeline.demo
 
-test: $(READY)  ## Run all checks and tests
-	ruff check .
-	ruff format --check .
-	mypy
-	PYTHONPATH=. lint-imports
+test: lint  ## Run all checks and tests
 	pytest -n 2 --dist loadfile
 
 repro: $(READY)  ## Run the pipeline on the real radiographs (dvc repro)
