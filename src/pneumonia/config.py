@@ -74,17 +74,20 @@ class PrepareParams(Section):
 
 
 class AugmentParams(Section):
-    """Strength of each random change of a training image; 0 switches one off. Ranges are symmetric."""
+    """Strength of each random change of a training image; 0 switches one off. Ranges are symmetric.
+
+    ``crop`` is the largest share of the width and, drawn apart, of the height that is cut off; ``equalize`` the share of
+    images whose histogram is flattened, more or less.
+    """
 
     flip: bool = True
     rotate_degrees: Annotated[float, Field(ge=0, le=180)] = 8.0
-    shift: Fraction = 0.06
-    scale: Annotated[float, Field(ge=0, lt=1)] = 0.12
-    stretch: Annotated[float, Field(ge=0, lt=1)] = 0.12
+    crop: Annotated[float, Field(ge=0, lt=1)] = 0.4
     brightness: Fraction = 0.1
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.2
     gamma: Annotated[float, Field(ge=0, lt=1)] = 0.2
     sharpness: Annotated[float, Field(ge=0, le=2)] = 0.8
+    equalize: Fraction = 0.0
 
 
 class BackboneParams(Section):
@@ -123,9 +126,15 @@ class CnnParams(FitParams):
 
 
 class FinetuneParams(BackboneParams, FitParams):
-    """A pretrained backbone, fine-tuned; its batch statistics stay frozen unless ``train_batch_norm``."""
+    """A pretrained backbone, fine-tuned; its batch statistics stay frozen unless ``train_batch_norm``.
+
+    ``train_size`` is the side in pixels of the images that it learns on, by default that of its input; smaller ones are
+    faster. ``warm_start`` sets the head to a logistic regression on the pretrained features before training starts.
+    """
 
     kind: Literal["finetune"]
+    train_size: Annotated[int, Field(ge=32, le=1024)] | None = None
+    warm_start: bool = True
     train_batch_norm: bool = False
 
     @pydantic.model_validator(mode="after")

@@ -8,9 +8,7 @@ from pneumonia.models.augment import AugmentedBatches, augment
 OFF = AugmentParams(
     flip=False,
     rotate_degrees=0,
-    shift=0,
-    scale=0,
-    stretch=0,
+    crop=0,
     brightness=0,
     contrast=0,
     gamma=0,
@@ -18,13 +16,12 @@ OFF = AugmentParams(
 )
 STRONG = AugmentParams(
     rotate_degrees=180,
-    shift=1,
-    scale=0.9,
-    stretch=0.9,
+    crop=0.95,
     brightness=1,
     contrast=0.9,
     gamma=0.9,
     sharpness=2,
+    equalize=1,
 )
 
 
@@ -37,7 +34,7 @@ def noise(count: int = 8, size: int = 32) -> NDArray[np.float32]:
 
 
 def changed(images: NDArray[np.float32], params: AugmentParams, seed: int = 3) -> NDArray[np.float32]:
-    return augment(images[..., 0].astype(np.uint8), params, seed)[..., None].astype(np.float32)
+    return augment(images[..., 0].astype(np.uint8), params, images.shape[1], seed)[..., None].astype(np.float32)
 
 
 def batches(images: NDArray[np.uint8], *, first_epoch: int = 0, seed: int = 5, params: AugmentParams = OFF):
@@ -45,6 +42,7 @@ def batches(images: NDArray[np.uint8], *, first_epoch: int = 0, seed: int = 5, p
         images,
         (images[:, 0, 0] % 2).astype(np.float32),
         batch_size=4,
+        size=images.shape[1],
         params=params,
         seed=seed,
         first_epoch=first_epoch,
@@ -73,13 +71,12 @@ def test_without_strength_nothing_changes() -> None:
     [
         {"flip": True},
         {"rotate_degrees": 10},
-        {"shift": 0.1},
-        {"scale": 0.1},
-        {"stretch": 0.1},
+        {"crop": 0.1},
         {"brightness": 0.1},
         {"contrast": 0.2},
         {"gamma": 0.2},
         {"sharpness": 0.8},
+        {"equalize": 1.0},
     ],
     ids=lambda strength: next(iter(strength)),
 )
@@ -153,12 +150,37 @@ def test_rotation_is_about_the_centre_and_bounded() -> None:
     assert angles.max() > 5
 
 
-def test_shift_is_a_share_of_the_side() -> None:
-    moves = centres(changed(dot(32, 32), only(shift=0.2))) - 32
+def frame(size: int = 65, margin: int = 16) -> NDArray[np.float32]:
+    images = np.zeros((200, size, size, 1), np.float32)
+    images[:, margin:-margin, margin:-margin] = 255
+    return images
 
-    assert np.abs(moves).max() <= 0.2 * 65 + 0.1
-    assert (moves.min(axis=0) < -3).all()
-    assert (moves.max(axis=0) > 3).all()
+
+def test_a_crop_enlarges_height_and_width_apart() -> None:
+    shown = changed(frame(), only(crop=0.5)) > 127
+
+    heights, widths = shown.any(axis=2).sum(axis=1)[:, 0] / 33, shown.any(axis=1).sum(axis=1)[:, 0] / 33
+    assert heights.min() >= 0.98
+    assert heights.max() > 1.6
+    assert abs(np.corrcoef(heights, widths)[0, 1]) < 0.2
+    narrow = np.log(widths / heights)
+    assert abs(np.median(narrow)) < 0.1  # neither narrow nor wide ones prevail
+    assert np.quantile(narrow, 0.95) > 0.3
+
+
+def test_a_crop_shows_nothing_from_outside_the_image() -> None:
+    white = np.full((50, 33, 33, 1), 255, np.float32)
+
+    assert changed(white, only(crop=0.6)).min() == 255
+
+
+def test_images_can_come_out_smaller() -> None:
+    images = frame()[..., 0].astype(np.uint8)
+
+    shown = augment(images, OFF, 33, seed=1) > 127
+
+    assert shown.shape == (200, 33, 33)
+    assert (shown.any(axis=1).sum(axis=1) == 17).all()
 
 
 def test_brightness_is_a_share_of_white() -> None:

@@ -51,6 +51,13 @@ def feature_extractor(params: BackboneParams, size: int) -> keras.Model:
     return model
 
 
+def at_size(model: keras.Model, size: int) -> keras.Model:
+    """Return the same network with the same weights for images of another side."""
+    clone = keras.models.clone_model(model, input_tensors=keras.Input((size, size, 1), name="pixels"))
+    clone.set_weights(model.get_weights())
+    return clone
+
+
 def with_linear_head(extractor: keras.Model, weights: NDArray[np.float64], bias: float) -> keras.Model:
     """Put a given linear layer, weights (channels,) and bias, on a feature extractor."""
     head = keras.layers.Dense(1, name="logit")

@@ -1,7 +1,8 @@
 """Random changes of training images that leave the diagnosis as it is.
 
-Height and width are scaled apart, and sharpness, gamma, contrast and brightness vary, because in the Kermany set
-these follow how a file was made and the classes were made differently: a network must not be able to lean on them.
+In the Kermany set the classes were photographed differently: images of PNEUMONIA are cropped tighter, and wider than they
+are high, so that in a square they come out narrow and large. A network that may see this learns it: so each training image
+is a window of its own height and, drawn apart, width. Sharpness, gamma, contrast and brightness vary for the same reason.
 
 Pillow makes the changes, on eight bits and before the backend sees an image: on two CPU cores the same changes as
 operations of the backend took more time than the network's own training step.
@@ -12,7 +13,7 @@ import math
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from pneumonia.config import AugmentParams
 
@@ -20,26 +21,31 @@ BLUR = ImageFilter.GaussianBlur(1.0)
 GREY_LEVELS = np.arange(256) / 255.0
 
 
-def augment(images: NDArray[np.uint8], params: AugmentParams, seed: int) -> NDArray[np.uint8]:
-    """Change grey images (N, H, W) at random.
+def augment(images: NDArray[np.uint8], params: AugmentParams, size: int, seed: int) -> NDArray[np.uint8]:
+    """Change square grey images (N, side, side) at random.
 
     Args:
         images: uint8, 0 black to 255 white.
         params: how strong each change may be.
+        size: side of the changed images.
         seed: the same seed gives the same changes.
 
     Returns:
-        Images of the same shape and type; what moves in from outside is black.
+        Images (N, size, size) of the same type; what turns in from outside is black.
     """
     rng = np.random.default_rng(seed)
-    return np.stack([_augment_one(Image.fromarray(pixels), params, rng) for pixels in images])
+    return np.stack([_augment_one(Image.fromarray(pixels), params, size, rng) for pixels in images])
 
 
-def _augment_one(image: Image.Image, params: AugmentParams, rng: np.random.Generator) -> NDArray[np.uint8]:
-    transform = _transform(image.width, image.height, params, rng)
-    moved = image.transform(image.size, Image.Transform.AFFINE, transform, Image.Resampling.BILINEAR)
+def _augment_one(
+    image: Image.Image, params: AugmentParams, size: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    window = _window(image.width, size, params, rng)
+    moved = image.transform((size, size), Image.Transform.AFFINE, window, Image.Resampling.BILINEAR)
     # Above 1 this sharpens, below it blurs: it goes on from the blurred image through the image itself.
     sharpened = Image.blend(moved.filter(BLUR), moved, 1.0 + rng.uniform(-params.sharpness, params.sharpness))
+    if rng.random() < params.equalize:
+        sharpened = Image.blend(sharpened, ImageOps.equalize(sharpened), rng.uniform())
     mean = np.asarray(sharpened).mean() / 255.0
     return np.asarray(sharpened.point(_grey_table(mean, params, rng)))
 
@@ -53,17 +59,20 @@ def _grey_table(mean: float, params: AugmentParams, rng: np.random.Generator) ->
     return [int(level) for level in (levels.clip(0.0, 1.0) * 255.0).round()]
 
 
-def _transform(width: int, height: int, params: AugmentParams, rng: np.random.Generator) -> tuple[float, ...]:
-    """Return an affine map (a ... f) about the centre: output (x, y) shows input (ax + by + c, dx + ey + f)."""
+def _window(side: int, size: int, params: AugmentParams, rng: np.random.Generator) -> tuple[float, ...]:
+    """Return an affine map (a ... f) of ``side`` to ``size`` pixels: output (x, y) shows (ax + by + c, dx + ey + f).
+
+    It shows a window of 1 - crop to 1 of the width and, drawn apart, of the height; on a logarithmic scale, so that
+    narrow and wide ones are equally likely. The window lies anywhere in the image, and is mirrored and turned.
+    """
+    width, height = (math.exp(rng.uniform(math.log1p(-params.crop), 0.0)) for _ in range(2))
+    across, down = (0.5 + rng.uniform(-0.5, 0.5) * (1.0 - share) for share in (width, height))
     angle = math.radians(rng.uniform(-params.rotate_degrees, params.rotate_degrees))
-    scale = math.exp(rng.uniform(-1, 1) * math.log1p(params.scale))
-    stretch = math.exp(rng.uniform(-1, 1) * math.log1p(params.stretch) / 2)
     mirror = -1.0 if params.flip and rng.random() < 0.5 else 1.0
-    a, b = mirror * scale * stretch * math.cos(angle), -scale * stretch * math.sin(angle)
-    d, e = mirror * scale / stretch * math.sin(angle), scale / stretch * math.cos(angle)
-    c = (0.5 - (a + b * height / width) / 2 + rng.uniform(-params.shift, params.shift)) * width
-    f = (0.5 - (d * width / height + e) / 2 + rng.uniform(-params.shift, params.shift)) * height
-    return a, b, c, d, e, f
+    a, b = mirror * width * math.cos(angle), -width * math.sin(angle)
+    d, e = mirror * height * math.sin(angle), height * math.cos(angle)
+    scale = side / size
+    return a * scale, b * scale, (across - (a + b) / 2) * side, d * scale, e * scale, (down - (d + e) / 2) * side
 
 
 class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -78,15 +87,17 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
         targets: NDArray[np.float32],
         *,
         batch_size: int,
+        size: int,
         params: AugmentParams,
         seed: int,
         first_epoch: int,
     ) -> None:
-        """Take images (N, H, W) uint8 and targets (N,) of 0 or 1."""
+        """Take images (N, side, side) uint8 and targets (N,) of 0 or 1; ``size`` is the side of changed images."""
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
         self._images = images
         self._targets = targets
         self._batch_size = batch_size
+        self._size = size
         self._params = params
         self._seed = seed
         self._start_epoch(first_epoch)
@@ -96,9 +107,10 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
         return math.ceil(len(self._targets) / self._batch_size)
 
     def __getitem__(self, batch: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return the augmented images (n, H, W, 1) and targets (n, 1) of a batch."""
+        """Return the augmented images (n, size, size, 1) and targets (n, 1) of a batch."""
         rows = np.sort(self._order[batch * self._batch_size : (batch + 1) * self._batch_size])
-        changed = augment(self._images[rows], self._params, hash_seed(self._seed, self._epoch, batch))
+        seed = hash_seed(self._seed, self._epoch, batch)
+        changed = augment(self._images[rows], self._params, self._size, seed)
         return changed[..., None], self._targets[rows][:, None]
 
     def on_epoch_end(self) -> None:

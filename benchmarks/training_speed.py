@@ -1,0 +1,155 @@
+"""How fast training is, against a plain Keras script; writes the training part of benchmarks/RESULTS.md.
+
+    python -m benchmarks.training_speed
+
+Needs ``dvc repro prepare`` to have been run. Every contestant runs in a process of its own, one after the other, from
+the image files on disk to a ROC AUC of 0.98 on the same validation images; imports are not counted. Then single
+training steps are timed, one difference at a time.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+
+TARGET_AUC = 0.98
+EPOCHS = 12
+RAW, SPLITS = Path("artifacts/raw"), Path("artifacts/splits.parquet")
+RESULTS = Path(__file__).with_name("RESULTS.md")
+PLAIN = Path(__file__).with_name("plain_keras.py")
+STEPS = 12
+
+VARIANTS = {
+    "every layer learns, batch statistics too (plain Keras)": {"train_batch_norm": True, "keep_memory": False},
+    "batch statistics frozen": {"train_batch_norm": False, "keep_memory": False},
+    "memory kept by the process (pipeline/__init__.py)": {"train_batch_norm": False, "keep_memory": True},
+    "same, batches of 64": {"train_batch_norm": False, "keep_memory": True, "batch_size": 64},
+    "same, 160 pixels": {"train_batch_norm": False, "keep_memory": True, "size": 160},
+    "same, MobileNetV2 (1.0)": {"train_batch_norm": False, "keep_memory": True, "alpha": 1.0},
+}
+"""What is different in each row of the table of single steps; MobileNetV2 (0.35), 224 pixels, 32 images otherwise."""
+
+
+def main() -> None:
+    """Run all contestants and write the table."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = _class_folders(Path(scratch))
+        plain = {how: _run(PLAIN, str(folder), how, str(TARGET_AUC), str(EPOCHS)) for how in ("all", "head")}
+    contestants = {
+        "plain script, every layer trained": plain["all"],
+        "plain script, new head on a frozen backbone": plain["head"],
+        "this pipeline, `mobilenetv2`": _run("-m", "benchmarks.training_speed", "pipeline"),
+    }
+    steps = {name: _run("-m", "benchmarks.training_speed", "step", name)[-1]["rate"] for name in VARIANTS}
+    RESULTS.write_text(_render(contestants, steps), encoding="utf-8")
+    print(RESULTS.read_text())
+
+
+def _class_folders(scratch: Path) -> Path:
+    """Lay out train and validation as ``image_dataset_from_directory`` wants them, by links."""
+    splits = pd.read_parquet(SPLITS)
+    for row in splits[splits["subset"] != "test"].itertuples():
+        link = scratch / str(row.subset) / str(row.label) / Path(str(row.path)).name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to((RAW / str(row.path)).resolve())
+    return scratch
+
+
+def _run(*command: str | Path) -> list[dict[str, float]]:
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def _render(contestants: dict[str, list[dict[str, float]]], steps: dict[str, float]) -> str:
+    ours = list(contestants.values())[-1]
+    reached = _seconds(ours)
+    lines = [
+        "# Benchmarks",
+        "",
+        "## Training speed",
+        "",
+        "Command: `python -m benchmarks.training_speed`, on two CPU cores; machines differ, so read the ratios.",
+        "",
+        f"From the image files to a validation ROC AUC of {TARGET_AUC}, one contestant after the other in one run:",
+        "",
+        "| | seconds | epochs | AUC then | times as long |",
+        "| --- | --- | --- | --- | --- |",
+        *(_row(name, points, reached) for name, points in contestants.items()),
+        "",
+        "One training step, forward and back, one difference at a time (MobileNetV2 0.35, 224 pixels, 32 images):",
+        "",
+        "| | images per second | ratio to the first |",
+        "| --- | --- | --- |",
+        *(f"| {name} | {rate:.0f} | {rate / next(iter(steps.values())):.2f} |" for name, rate in steps.items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(name: str, points: list[dict[str, float]], reference: float | None) -> str:
+    seconds, last = _seconds(points), points[-1]
+    if seconds is None or reference is None:
+        return f"| {name} | not in {last['seconds']:.0f} | {last['epoch']:.0f} | {last['auc']:.3f} | |"
+    return f"| {name} | {seconds:.0f} | {last['epoch']:.0f} | {last['auc']:.3f} | {seconds / reference:.1f} |"
+
+
+def _seconds(points: list[dict[str, float]]) -> float | None:
+    return next((point["seconds"] for point in points if point["auc"] >= TARGET_AUC), None)
+
+
+def train_as_the_pipeline_does() -> None:
+    """Decode, split off validation and train ``mobilenetv2`` of params.yaml until the target; a line per epoch."""
+    raise NotImplementedError
+
+
+def time_steps(name: str) -> None:
+    """Time the training step of one variant and print its images per second."""
+    variant = {"batch_size": 32, "size": 224, "alpha": 0.35} | VARIANTS[name]
+    if variant["keep_memory"]:
+        import pipeline  # noqa: F401  (importing it sets how memory is kept)
+    import keras
+    import numpy as np
+
+    from pneumonia.config import FinetuneParams
+    from pneumonia.models import architectures
+
+    batch, size = int(variant["batch_size"]), int(variant["size"])
+    params = FinetuneParams(
+        kind="finetune",
+        backbone="MobileNetV2",
+        backbone_options={"alpha": variant["alpha"]},
+        weights="random",
+        train_batch_norm=True,
+        epochs=1,
+        batch_size=batch,
+        learning_rate=1e-4,
+    )
+    model = architectures.finetune(params, size)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = variant["train_batch_norm"]
+    model.compile(optimizer="adamw", loss=keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (batch, size, size, 1), np.uint8)
+    targets = rng.integers(0, 2, (batch, 1)).astype(np.float32)
+    for _ in range(3):
+        model.train_on_batch(images, targets)
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        model.train_on_batch(images, targets)
+    print(json.dumps({"rate": STEPS * batch / (time.perf_counter() - start)}))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["pipeline"]:
+        train_as_the_pipeline_does()
+    elif sys.argv[1:2] == ["step"]:
+        time_steps(sys.argv[2])
+    else:
+        main()
