@@ -1,73 +1,115 @@
-"""Stage *evaluate*: every model on validation and on the test set, with the operating point chosen before."""
+"""Stage *evaluate*: every model judged on validation and on the test set, with all that was chosen before."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pipeline import runs, stage
 from pneumonia import config, tracking
-from pneumonia.evaluation import figures, metrics
+from pneumonia.data.facts import header_facts
+from pneumonia.evaluation import figures, judgement, metrics, slices
+from pneumonia.evaluation.intervals import Estimate
 from pneumonia.images import store as images
 from pneumonia.inference.predictor import Predictor
-from pneumonia.labels import CLASS_NAMES
 from pneumonia.models import bundle as bundles
 
 IMAGES = Path("artifacts/images")
+MANIFEST = Path("artifacts/manifest.parquet")
+PUBLISHED = Path("data/kermany-files.csv")
 BUNDLES = Path("artifacts/models")
 METRICS = Path("reports/metrics.json")
+COMPARISON = Path("reports/comparison.json")
+JUDGEMENT = Path("reports/judgement")
 PREDICTIONS = Path("reports/predictions")
 PLOTS = Path("reports/plots")
 FIGURES = Path("reports/figures")
 SUBSETS = ("validation", "test")
+HEADLINES = ("roc_auc", "accuracy", "sensitivity", "specificity")
+
+Answers = dict[str, dict[str, judgement.Subset]]
+"""By model and subset."""
 
 
 def main(params: config.Params) -> None:
-    """Write metrics, predictions per image, plot tables and pictures, and put them into the models' MLflow runs."""
+    """Write metrics, judgements, predictions per image, plot tables and pictures, and log them in the MLflow runs."""
     data = images.read(IMAGES)
-    scores = {name: _score(BUNDLES / name, data, params.evaluate.batch_size) for name in params.train.models}
+    facts = _facts(data)
+    cuts = slices.size_cuts(facts[(data.index["subset"] != "test").to_numpy()])
+    cards = {name: bundles.read(BUNDLES / name).card for name in params.train.models}
+    answers = {name: _answers(BUNDLES / name, data, facts, params.evaluate.batch_size) for name in cards}
+    scores = {name: _scores(cards[name], subsets) for name, subsets in answers.items()}
     results = {
         name: {
             subset: metrics.binary_metrics(s.targets, s.probabilities, s.threshold) for subset, s in subsets.items()
         }
         for name, subsets in scores.items()
     }
-    METRICS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    pictures = _draw(scores)
+    judgements = {name: judgement.judge(cards[name], answers[name], cuts, params.evaluate) for name in cards}
+    metric = params.register_.metric
+    best = max(sorted(results), key=lambda name: results[name]["validation"][metric])
+    comparison = judgement.compare(cards, answers, best, params.evaluate.bootstrap)
+    _write_json(METRICS, results)
+    _write_json(COMPARISON, {"chosen_by": f"{metric} on validation"} | comparison)
+    pictures = _draw(scores, judgements)
     store = tracking.open_store(Path())
-    for name in scores:
-        predictions = _write_tables(name, scores[name], data)
+    for name, card in cards.items():
+        _write_json(JUDGEMENT / f"{name}.json", judgements[name])
+        predictions = _write_tables(card, answers[name], scores[name], data)
         run_id = runs.ensure(store, bundles.read(BUNDLES / name))
-        tracking.log_evaluation(store, run_id, results[name], [predictions, *pictures])
-    print(_table(results))
+        files = [predictions, JUDGEMENT / f"{name}.json", COMPARISON, *pictures]
+        tracking.log_evaluation(store, run_id, results[name], files)
+    print(_table(judgements))
 
 
-def _score(folder: Path, data: images.ImageStore, batch_size: int) -> dict[str, figures.Scores]:
+def _facts(data: images.ImageStore) -> pd.DataFrame:
+    manifest = pd.read_parquet(MANIFEST).set_index("path").loc[data.index["path"]].reset_index()
+    return header_facts(manifest, PUBLISHED if data.source == "kermany" else None)
+
+
+def _answers(
+    folder: Path, data: images.ImageStore, facts: pd.DataFrame, batch_size: int
+) -> dict[str, judgement.Subset]:
     predictor = Predictor.load(folder)
-    scores = {}
-    for subset in SUBSETS:
-        rows = data.rows(subset)
-        targets = data.index["label"].iloc[rows].map(CLASS_NAMES.index).to_numpy(int)
-        answered = predictor.probabilities(data.images[rows], batch_size)
-        scores[subset] = figures.Scores(targets, answered, predictor.bundle.card.threshold)
-    return scores
+    return {
+        subset: judgement.Subset.of(data.index.iloc[rows], predictor.logits(data.images[rows], batch_size), facts)
+        for subset, rows in ((subset, data.rows(subset)) for subset in SUBSETS)
+    }
 
 
-def _draw(scores: dict[str, dict[str, figures.Scores]]) -> list[Path]:
+def _scores(card: bundles.Card, subsets: Mapping[str, judgement.Subset]) -> dict[str, figures.Scores]:
+    return {
+        name: figures.Scores(subset.targets, card.calibration.probabilities(subset.logits), card.threshold)
+        for name, subset in subsets.items()
+    }
+
+
+def _draw(scores: dict[str, dict[str, figures.Scores]], judgements: Mapping[str, dict[str, Any]]) -> list[Path]:
     pictures = {
         "roc": figures.roc_figure(scores),
         "pr": figures.pr_figure(scores),
         "confusion": figures.confusion_figure(scores),
+        "reliability": figures.reliability_figure(judgements),
     }
     for name, picture in pictures.items():
         figures.save(picture, FIGURES / f"{name}.png")
     return [FIGURES / f"{name}.png" for name in pictures]
 
 
-def _write_tables(name: str, scores: dict[str, figures.Scores], data: images.ImageStore) -> Path:
+def _write_tables(
+    card: bundles.Card,
+    answers: Mapping[str, judgement.Subset],
+    scores: Mapping[str, figures.Scores],
+    data: images.ImageStore,
+) -> Path:
     predictions = pd.concat(
         data.index.iloc[data.rows(subset)][["path", "subset", "label", "cause", "group"]].assign(
-            probability=s.probabilities.round(6), predicted=figures.confusion_table(s)["predicted"].to_numpy()
+            logit=answers[subset].logits.round(6),
+            probability=s.probabilities.round(6),
+            predicted=figures.confusion_table(s)["predicted"].to_numpy(),
+            indeterminate=card.band.holds(s.probabilities),
         )
         for subset, s in scores.items()
     )
@@ -79,16 +121,23 @@ def _write_tables(name: str, scores: dict[str, figures.Scores], data: images.Ima
     }
     for folder, table in tables.items():
         folder.mkdir(parents=True, exist_ok=True)
-        table.to_csv(folder / f"{name}.csv", index=False)
-    return PREDICTIONS / f"{name}.csv"
+        table.to_csv(folder / f"{card.name}.csv", index=False)
+    return PREDICTIONS / f"{card.name}.csv"
 
 
-def _table(results: dict[str, dict[str, dict[str, float]]]) -> str:
-    columns = ("roc_auc", "accuracy", "sensitivity", "specificity")
-    frame = pd.DataFrame(
-        {(name, subset): values for name, subsets in results.items() for subset, values in subsets.items()}
-    )
-    return frame.T[list(columns)].to_string(float_format="{:.4f}".format)
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _table(judgements: Mapping[str, dict[str, Any]]) -> str:
+    rows = {
+        (name, subset): {figure: str(Estimate(**judged["figures"][figure])) for figure in HEADLINES}
+        | {"answered": str(Estimate(**judged["band"]["coverage"]))}
+        for name, judgement in judgements.items()
+        for subset, judged in judgement["subsets"].items()
+    }
+    return pd.DataFrame(rows).T.to_string()
 
 
 if __name__ == "__main__":

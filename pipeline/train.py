@@ -15,12 +15,13 @@ import pandas as pd
 from pipeline import runs, stage
 from pneumonia import config, tracking
 from pneumonia.errors import ConfigError
-from pneumonia.evaluation import figures, metrics, operating_point
+from pneumonia.evaluation import calibration, figures, metrics, operating_point
 from pneumonia.images import store as images
-from pneumonia.inference.predictor import probabilities
+from pneumonia.inference import predictor
 from pneumonia.labels import CLASS_NAMES
 from pneumonia.models import bundle as bundles
 from pneumonia.models import fit, probe
+from pneumonia.models.calibration import Calibration
 
 IMAGES = Path("artifacts/images")
 BUNDLES = Path("artifacts/models")
@@ -29,7 +30,7 @@ CHECKPOINTS = Path("artifacts/checkpoints")
 
 
 def main(params: config.Params, name: str) -> None:
-    """Train a model, choose its operating point on validation, write the bundle and the learning curves."""
+    """Train a model, calibrate it and choose its operating point on validation, write bundle and learning curves."""
     model_params = _model_params(params, name)
     data = images.read(IMAGES)
     train, validation = _labelled(data, "train"), _labelled(data, "validation")
@@ -43,16 +44,23 @@ def main(params: config.Params, name: str) -> None:
         checkpoint.mkdir(parents=True, exist_ok=True)
         (checkpoint / "run_id").write_text(run.run_id)
         model, history = _fit(model_params, train, validation, params.train.seed, checkpoint / "state", run)
-        scores = probabilities(model, validation.images, params.evaluate.batch_size)
+        logits = predictor.logits(model, validation.images, params.evaluate.batch_size)
         targets = validation.targets.astype(int)
-        threshold = operating_point.choose(targets, scores, params.train.minimum_sensitivity)
+        groups = data.index["group"].to_numpy()[data.rows("validation")]
+        calibrated, losses = calibration.choose(logits, targets, groups, params.train.calibration, params.train.seed)
+        run.log_metrics({f"calibration/{method}/loss": loss for method, loss in losses.items()})
+        scores = calibrated.probabilities(logits)
+        policy = params.train.operating_point
+        threshold = operating_point.choose(targets, scores, policy.minimum_sensitivity)
         bundle = _write_bundle(
             BUNDLES / name,
             model,
             name=name,
             kind=model_params.kind,
             image_size=params.prepare.size,
+            calibration=calibrated,
             threshold=threshold,
+            band=operating_point.choose_band(targets, scores, threshold, policy.band),
             validation=metrics.binary_metrics(targets, scores, threshold),
             data=lineage,
             parameters=dict(description.parameters),
@@ -62,8 +70,9 @@ def main(params: config.Params, name: str) -> None:
         run.log_files(_write_reports(runs.TRAIN_REPORTS / name, history, name), "train")
         run.log_bundle(bundle)
     shutil.rmtree(checkpoint)
+    print(f"calibration {calibrated.method}; log loss by cross-validation: {_listed(losses)}")
     figures_of_note = ("roc_auc", "sensitivity", "specificity")
-    print(f"{name} on validation: " + ", ".join(f"{f} {bundle.card.validation[f]:.4f}" for f in figures_of_note))
+    print(f"{name} on validation: {_listed({f: bundle.card.validation[f] for f in figures_of_note})}")
 
 
 def _model_params(params: config.Params, name: str) -> config.ModelParams:
@@ -90,7 +99,7 @@ def _fit(
             on_epoch=lambda epoch, values: run.log_metrics(values, epoch),
         )
     model, learnt = probe.fit_probe(params, train.images, train.targets, seed)
-    checked = probabilities(model, validation.images, params.batch_size)
+    checked = Calibration().probabilities(predictor.logits(model, validation.images, params.batch_size))
     row = _loss_and_accuracy(train, learnt) | {
         f"val_{key}": value for key, value in _loss_and_accuracy(validation, checked).items()
     }
@@ -112,7 +121,8 @@ def _labelled(data: images.ImageStore, subset: str) -> fit.LabelledImages:
 def _flat_parameters(params: config.Params, model_params: config.ModelParams) -> dict[str, str | int | float | bool]:
     told = {
         "seed": params.train.seed,
-        "minimum_sensitivity": params.train.minimum_sensitivity,
+        "calibration": params.train.calibration,
+        **_flatten(params.train.operating_point.model_dump(), "operating_point."),
         "image_size": params.prepare.size,
         **{f"split.{key}": value for key, value in params.split.model_dump().items()},
         **_flatten(model_params.model_dump()),
@@ -127,6 +137,10 @@ def _flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in nested.items():
         flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
+
+
+def _listed(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
 
 def _git_commit() -> str | None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from pneumonia import cli
 from pneumonia.models import bundle as bundles
+from pneumonia.models.calibration import Calibration
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name="bright",
         kind="cnn",
         image_size=32,
+        calibration=Calibration(),
         threshold=0.5,
+        band=bundles.Band(0.5, 0.5),
         validation={},
         data=bundles.DataLineage("phantom", "", "0" * 64, {}),
         parameters={},

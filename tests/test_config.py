@@ -49,7 +49,9 @@ def test_the_shipped_params_are_valid() -> None:
         ("prepare.size", 224.0, "valid integer"),
         ("prepare.size", 16, "greater than or equal to 32"),
         ("train.seed", True, "valid integer"),
-        ("train.minimum_sensitivity", 1.0, "less than 1"),
+        ("train.operating_point.minimum_sensitivity", 1.0, "less than 1"),
+        ("train.calibration", [], "at least 1 item"),
+        ("evaluate.prevalences", [], "at least 1 item"),
         ("train.models.cnn.learning_rate", "2e-3", "valid number"),
         ("train.models.cnn.learning_rate", 0.0, "greater than 0"),
         ("train.models.cnn.filters", [], "at least 1 item"),
@@ -103,6 +105,15 @@ def test_the_validation_fold_must_exist(content: dict[str, Any], tmp_path: Path)
     content["split"] |= {"folds": 5, "validation_fold": 5}
 
     with pytest.raises(ConfigError, match=r"split: .*validation_fold must be below folds \(5\), not 5"):
+        load(content, tmp_path)
+
+
+def test_the_band_keeps_no_less_sensitivity_than_the_threshold(content: dict[str, Any], tmp_path: Path) -> None:
+    content["train"]["operating_point"]["band"]["sensitivity"] = 0.9
+
+    with pytest.raises(
+        ConfigError, match=r"train\.operating_point: .*no less than minimum_sensitivity \(0\.95\), not 0\.9"
+    ):
         load(content, tmp_path)
 
 

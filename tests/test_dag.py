@@ -135,7 +135,15 @@ def test_whole_road_leaves_metrics_pictures_predictions_and_a_registered_challen
     test = predictions[predictions["subset"] == "test"]
     accuracy = (test["label"] == test["predicted"]).mean()
     assert metrics["cnn"]["test"]["accuracy"] == pytest.approx(accuracy)
-    for picture in ("class_distribution", "split_ratio", "roc", "pr", "confusion"):
+    judged = finished.json("reports/judgement/cnn.json")["subsets"]["test"]
+    accuracy = judged["figures"]["accuracy"]
+    assert accuracy["value"] == pytest.approx(metrics["cnn"]["test"]["accuracy"], abs=1e-6)
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    answered = 1 - test["indeterminate"].mean()
+    assert judged["band"]["coverage"]["value"] == pytest.approx(answered, abs=1e-6)
+    comparison = finished.json("reports/comparison.json")
+    assert set(metrics) == {comparison["reference"], *comparison["models"]}
+    for picture in ("class_distribution", "split_ratio", "roc", "pr", "confusion", "reliability"):
         assert (finished.folder / f"reports/figures/{picture}.png").read_bytes().startswith(b"\x89PNG")
     registered = finished.json("reports/registered.json")
     best = max(sorted(metrics), key=lambda model: metrics[model]["validation"]["roc_auc"])

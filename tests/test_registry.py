@@ -16,6 +16,7 @@ from pneumonia import registry, tracking
 from pneumonia.errors import TrackingError
 from pneumonia.inference.predictor import Predictor
 from pneumonia.models import bundle as bundles
+from pneumonia.models.calibration import Calibration
 from pneumonia.tracking import RunDescription, Store
 
 NAME = "pneumonia-classifier"
@@ -50,7 +51,9 @@ def train(store: Store, folder: Path, *, slope: float, data: bundles.DataLineage
             name="bright",
             kind="cnn",
             image_size=32,
+            calibration=Calibration(),
             threshold=0.6,
+            band=bundles.Band(0.3, 0.7),
             validation=METRICS["validation"],
             data=data,
             parameters={"slope": slope},
@@ -187,6 +190,7 @@ for given in image, base64.b64encode(image).decode():
             (answer,) = json.loads(line)
             assert answer["probability"] == pytest.approx(expected.probability, abs=1e-6)
             assert (answer["label"], answer["threshold"]) == (expected.label, 0.6)
+            assert answer["indeterminate"] is expected.indeterminate
         assert len(result.stdout.splitlines()) == 2
         assert [path.name for path in elsewhere.iterdir()] == ["image.png"]
 
@@ -201,6 +205,7 @@ for given in image, base64.b64encode(image).decode():
             ("probability", "double"),
             ("label", "string"),
             ("threshold", "double"),
+            ("indeterminate", "boolean"),
         ]
         example = model.input_example["image"].item()
         assert example.startswith(b"\x89PNG")

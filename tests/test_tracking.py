@@ -12,6 +12,7 @@ import pytest
 from pneumonia import tracking
 from pneumonia.errors import TrackingError
 from pneumonia.models import bundle as bundles
+from pneumonia.models.calibration import Calibration
 from pneumonia.tracking import RunDescription, Store
 
 DATA = bundles.DataLineage("kermany", "v2", "5e" * 32, {"train": {"NORMAL": 3, "PNEUMONIA": 9}})
@@ -37,7 +38,9 @@ def make_bundle(folder: Path, run_id: str, weights: bytes = b"weights") -> bundl
         name="cnn",
         kind="cnn",
         image_size=32,
+        calibration=Calibration(),
         threshold=0.4,
+        band=bundles.Band(0.4, 0.4),
         validation={"roc_auc": 0.9},
         data=DATA,
         parameters=dict(CNN.parameters),

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 from pneumonia.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -151,18 +152,55 @@ ModelParams = Annotated[ProbeParams | CnnParams | FinetuneParams, Field(discrimi
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
 
+class BandParams(Section):
+    """The band of doubt: the sensitivity kept below it, the specificity kept above it, on validation."""
+
+    sensitivity: OpenFraction
+    specificity: OpenFraction
+
+
+class OperatingPointParams(Section):
+    """The least sensitivity on validation of the threshold, and the band of doubt around it."""
+
+    minimum_sensitivity: OpenFraction
+    band: BandParams
+
+    @pydantic.model_validator(mode="after")
+    def _band_is_wider(self) -> "OperatingPointParams":
+        if self.band.sensitivity < self.minimum_sensitivity:
+            raise ValueError(
+                f"band.sensitivity must be no less than minimum_sensitivity ({self.minimum_sensitivity}), "
+                f"not {self.band.sensitivity}"
+            )
+        return self
+
+
+CalibrationMethod = Literal["none", "temperature", "platt", "isotonic"]
+
+
 class TrainParams(Section):
-    """Seed, operating point policy and the models of the matrix."""
+    """Seed, candidates for the calibration, operating point policy and the models of the matrix."""
 
     seed: NonNegativeInt
-    minimum_sensitivity: Annotated[float, Field(gt=0, lt=1)]
+    calibration: Annotated[list[CalibrationMethod], Field(min_length=1)]
+    operating_point: OperatingPointParams
     models: Annotated[dict[ModelName, ModelParams], Field(min_length=1)]
 
 
+class BootstrapParams(Section):
+    """The resamples of patients behind every interval."""
+
+    resamples: Annotated[int, Field(ge=100)]
+    seed: NonNegativeInt
+
+
 class EvaluateParams(Section):
-    """How models are scored."""
+    """How models are scored; ``minimum_slice`` is in patients of either class."""
 
     batch_size: PositiveInt
+    bootstrap: BootstrapParams
+    prevalences: Annotated[list[OpenFraction], Field(min_length=1)]
+    minimum_slice: PositiveInt
 
 
 class RegisterParams(Section):

@@ -24,6 +24,7 @@ SIGNATURE = ModelSignature(
             ColSpec(DataType.double, "probability"),
             ColSpec(DataType.string, "label"),
             ColSpec(DataType.double, "threshold"),
+            ColSpec(DataType.boolean, "indeterminate"),
         ]
     ),
 )
@@ -49,7 +50,8 @@ class PneumoniaModel(PythonModel):
             params: unused; MLflow passes it.
 
         Returns:
-            Per row ``probability`` of PNEUMONIA (0 to 1), ``label`` at the operating point, and that ``threshold``.
+            Per row the calibrated ``probability`` of PNEUMONIA (0 to 1), ``label`` at the operating point, that
+            ``threshold``, and whether the answer is ``indeterminate``.
 
         Raises:
             ImageError: an image cannot be decoded.
@@ -60,6 +62,7 @@ class PneumoniaModel(PythonModel):
                 "probability": [answer.probability for answer in answers],
                 "label": [answer.label for answer in answers],
                 "threshold": self._predictor.bundle.card.threshold,
+                "indeterminate": [answer.indeterminate for answer in answers],
             }
         )
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from pneumonia.evaluation.calibration import calibration_error
 from pneumonia.evaluation.metrics import binary_metrics
 
 ALL = {
@@ -16,6 +17,7 @@ ALL = {
     "roc_auc",
     "pr_auc",
     "brier",
+    "ece",
 }
 
 
@@ -37,6 +39,7 @@ def test_an_example_by_hand() -> None:
     assert figures["roc_auc"] == pytest.approx(9 / 12)  # pairs in the right order
     assert figures["pr_auc"] == pytest.approx((1 + 1 + 3 / 4 + 4 / 6) / 4)
     assert figures["brier"] == pytest.approx((0.01 + 0.04 + 0.25 + 0.49 + 0.36 + 0.16 + 0.01) / 7)
+    assert figures["ece"] == pytest.approx((0.1 + 0.2 + 0.5 + 0.7 + 0.6 + 0.4 + 0.1) / 7)  # each in a bin of its own
     assert figures["loss"] == pytest.approx(-np.log([0.9, 0.8, 0.5, 0.3, 0.4, 0.6, 0.9]).mean())
 
 
@@ -50,6 +53,7 @@ def test_agreement_with_scikit_learn(seed: int, threshold: float) -> None:
 
     figures = binary_metrics(targets, probabilities, threshold)
 
+    assert figures.pop("ece") == pytest.approx(calibration_error(targets, probabilities))
     assert figures == pytest.approx(
         {
             "loss": sk.log_loss(targets, probabilities),

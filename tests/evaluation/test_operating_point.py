@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pneumonia.config import BandParams
 from pneumonia.evaluation import operating_point
 
 
@@ -74,3 +75,42 @@ def test_a_positive_of_probability_zero_is_still_called() -> None:
     targets, probabilities = np.array([1, 0]), np.array([0.0, 0.5])
 
     assert sensitivity(targets, probabilities, operating_point.choose(targets, probabilities, 0.95)) == 1
+
+
+BAND = BandParams(sensitivity=0.99, specificity=0.98)
+
+
+def test_the_band_keeps_its_sensitivity_below_and_its_specificity_above() -> None:
+    for seed in range(60):
+        targets, probabilities = drawn(seed)
+        targets[-1] = 0
+        threshold = operating_point.choose(targets, probabilities, 0.9)
+
+        band = operating_point.choose_band(targets, probabilities, threshold, BAND)
+
+        assert band.low <= threshold <= band.high
+        assert sensitivity(targets, probabilities, band.low) >= Fraction("0.99")
+        assert sensitivity(1 - targets, -probabilities, -band.high) >= Fraction("0.98")
+
+
+def test_the_band_is_no_wider_than_it_must_be() -> None:
+    """100 negatives below 0.5 and 100 positives above, save for three of each on the wrong side."""
+    negatives = np.concatenate([np.linspace(0.01, 0.4, 97), [0.7, 0.8, 0.9]])
+    positives = np.concatenate([np.linspace(0.6, 0.99, 97), [0.1002, 0.2002, 0.3002]])
+    targets, probabilities = np.repeat([0, 1], 100), np.concatenate([negatives, positives])
+
+    band = operating_point.choose_band(targets, probabilities, 0.5, BAND)
+
+    assert 0.19 < band.low < 0.2002  # calls 99 of 100 positives
+    assert 0.7 < band.high < 0.72  # spares 98 of 100 negatives
+
+
+def test_a_model_without_doubt_has_a_band_that_ends_at_its_threshold() -> None:
+    targets = np.repeat([0, 1], 50)
+    probabilities = np.concatenate([np.linspace(0.0, 0.1, 50), np.linspace(0.8, 1.0, 50)])
+    threshold = operating_point.choose(targets, probabilities, 0.9)
+
+    band = operating_point.choose_band(targets, probabilities, threshold, BAND)
+
+    assert band.low < threshold == band.high
+    assert band.low > 0.1

@@ -11,13 +11,19 @@ from PIL import Image
 from pneumonia.config import CnnParams
 from pneumonia.errors import BundleError, ImageError
 from pneumonia.images.decode import decode
-from pneumonia.inference.predictor import Answer, Predictor, probabilities
+from pneumonia.inference.predictor import Answer, Predictor, logits
 from pneumonia.models import architectures, bundle
+from pneumonia.models.calibration import Calibration
 
 SIZE = 32
 
 
-def write_bundle(folder: Path, threshold: float) -> Path:
+def write_bundle(
+    folder: Path,
+    threshold: float,
+    band: tuple[float, float] | None = None,
+    calibration: Calibration = Calibration(),  # noqa: B008
+) -> Path:
     """A bundle with an untrained network that answers every image differently."""
     keras.utils.set_random_seed(0)
     params = CnnParams(kind="cnn", filters=[4, 8], epochs=1, batch_size=4, learning_rate=0.1)
@@ -30,7 +36,9 @@ def write_bundle(folder: Path, threshold: float) -> Path:
         "name": "cnn",
         "kind": "cnn",
         "image_size": SIZE,
+        "calibration": calibration,
         "threshold": threshold,
+        "band": bundle.Band(*(band or (threshold, threshold))),
         "validation": {},
         "data": lineage,
         "parameters": {},
@@ -87,8 +95,8 @@ def test_answers_are_plain_values(predictor: Predictor) -> None:
 def test_the_label_turns_at_the_operating_point(predictor: Predictor) -> None:
     below = float(np.nextafter(0.5, 0))
 
-    assert predictor.answer(0.5) == Answer(0.5, "PNEUMONIA")
-    assert predictor.answer(below) == Answer(below, "NORMAL")
+    assert predictor.answer(0.5) == Answer(0.5, "PNEUMONIA", indeterminate=False)
+    assert predictor.answer(below) == Answer(below, "NORMAL", indeterminate=False)
 
 
 def test_the_operating_point_is_the_bundles(predictor: Predictor, tmp_path: Path) -> None:
@@ -127,9 +135,25 @@ class Certain:
 
 
 def test_very_certain_answers_keep_their_order() -> None:
-    answers = probabilities(Certain([-2000, -40, -30, 0, 20, 25, 2000]), np.zeros((7, 8, 8), np.uint8), batch_size=8)
+    answered = logits(Certain([-2000, -40, -30, 0, 20, 25, 2000]), np.zeros((7, 8, 8), np.uint8), batch_size=8)
+    answers = Calibration().probabilities(answered)
 
     assert (np.diff(answers) > 0).all()
     assert answers[0] == 0
     assert answers[3] == 0.5
     assert answers[-1] == 1
+
+
+def test_answers_are_calibrated_and_doubtful_within_the_band(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
+    raw = Predictor.load(write_bundle(tmp_path / "raw", threshold=0.5)).logits(pixels)
+    calibration = Calibration("platt", temperature=0.5, intercept=1.0)
+    expected = 1 / (1 + np.exp(-(2 * raw + 1)))
+    low, middle, high = np.sort(expected)[1:4] - 1e-6  # just below: batches may differ in the last digits
+    predictor = Predictor.load(write_bundle(tmp_path / "calibrated", middle, (low, high), calibration))
+
+    answers = predictor.predict(IMAGES)
+
+    np.testing.assert_allclose([answer.probability for answer in answers], expected, rtol=1e-6)
+    by_probability = sorted(answers, key=lambda answer: answer.probability)
+    assert [answer.indeterminate for answer in by_probability] == [False, True, True, False, False]
+    assert {answer.label for answer in answers if answer.indeterminate} == {"NORMAL", "PNEUMONIA"}

@@ -7,13 +7,16 @@ import pytest
 
 from pneumonia.errors import BundleError
 from pneumonia.models import bundle
+from pneumonia.models.calibration import Calibration
 
 LINEAGE = bundle.DataLineage("phantom", "7", "ab" * 32, {"train": {"NORMAL": 3, "PNEUMONIA": 5}})
 CARD: dict[str, Any] = {
     "name": "cnn",
     "kind": "cnn",
     "image_size": 64,
+    "calibration": Calibration("isotonic", knots=((-3.5, -2.0), (0.1 + 0.2, 0.5), (4.0, 2.0))),
     "threshold": 0.1 + 0.2,  # a number that rounding would change
+    "band": bundle.Band(0.25, 1 / 3),
     "validation": {"roc_auc": 0.91},
     "data": LINEAGE,
     "parameters": {"seed": 1, "weights": "imagenet", "flip": True, "learning_rate": 1e-3},
@@ -39,8 +42,11 @@ def test_what_is_written_is_read(folder: Path) -> None:
     opened = bundle.read(folder)
 
     told = dataclasses.asdict(opened.card)
-    assert {key: told[key] for key in CARD} == CARD | {"data": dataclasses.asdict(LINEAGE)}
+    assert {key: told[key] for key in CARD} == CARD | {
+        part: dataclasses.asdict(CARD[part]) for part in ("data", "calibration", "band")
+    }
     assert opened.card.data == LINEAGE
+    assert (opened.card.calibration, opened.card.band) == (CARD["calibration"], CARD["band"])
     assert opened.card.class_names == ("NORMAL", "PNEUMONIA")
     assert opened.model_file.read_bytes() == b"a network"
 
@@ -80,11 +86,11 @@ def test_a_card_that_is_no_json_object(folder: Path, text: str) -> None:
         bundle.read(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2, None])
+@pytest.mark.parametrize("version", [0, 1, 3, None])
 def test_another_format_version(folder: Path, version: int | None) -> None:
     change(folder, format_version=version)
 
-    with pytest.raises(BundleError, match=f"bundle format {version}, expected 1"):
+    with pytest.raises(BundleError, match=f"bundle format {version}, expected 2"):
         bundle.read(folder)
 
 
@@ -95,7 +101,7 @@ def test_other_classes(folder: Path) -> None:
         bundle.read(folder)
 
 
-@pytest.mark.parametrize("field", ["threshold", "class_names", "data", "model_sha256"])
+@pytest.mark.parametrize("field", ["threshold", "band", "calibration", "class_names", "data", "model_sha256"])
 def test_a_card_without_a_field(folder: Path, field: str) -> None:
     card = json.loads((folder / bundle.CARD_FILE).read_text())
     del card[field]
@@ -109,6 +115,23 @@ def test_a_card_with_a_field_too_many(folder: Path) -> None:
     change(folder, colour="grey")
 
     with pytest.raises(BundleError, match="colour"):
+        bundle.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("calibration", {"method": "magic", "temperature": 1.0, "intercept": 0.0, "knots": []}),
+        ("calibration", {"method": "temperature", "temperature": -1.0, "intercept": 0.0, "knots": []}),
+        ("calibration", {"method": "isotonic", "temperature": 1.0, "intercept": 0.0, "knots": [[0, 0], [1, 0]]}),
+        ("calibration", {"method": "isotonic", "temperature": 1.0, "intercept": 0.0, "knots": [[0, 0, 0]]}),
+        ("band", [0.2, 0.3]),
+    ],
+)
+def test_a_calibration_or_band_that_cannot_be(folder: Path, field: str, value: Any) -> None:
+    change(folder, **{field: value})
+
+    with pytest.raises(BundleError, match=r"strictly increasing calibration|fields of bundle format"):
         bundle.read(folder)
 
 

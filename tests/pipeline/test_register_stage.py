@@ -12,6 +12,7 @@ from pipeline import register
 from pneumonia import config, tracking
 from pneumonia.errors import TrackingError
 from pneumonia.models import bundle as bundles
+from pneumonia.models.calibration import Calibration
 from pneumonia.tracking import RunDescription
 
 PARAMS = config.load(Path(__file__).parents[2] / "params.yaml")
@@ -56,7 +57,9 @@ def train(store: tracking.Store, root: Path, name: str, bias: int) -> None:
             name=name,
             kind=name,
             image_size=32,
+            calibration=Calibration(),
             threshold=0.5,
+            band=bundles.Band(0.5, 0.5),
             validation=METRICS[name]["validation"],
             data=DATA,
             parameters={"bias": bias},

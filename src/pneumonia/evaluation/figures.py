@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -111,6 +112,22 @@ def confusion_figure(models: Mapping[str, Mapping[str, Scores]]) -> Figure:
     return figure
 
 
+def reliability_figure(judgements: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw what `judgement.judge` found of the calibration of models (rows) on subsets (columns).
+
+    Each point is a bin: the share of PNEUMONIA against the mean probability, before and after calibration, the latter
+    with the 95% interval of the share. On the diagonal, probabilities mean what they say.
+    """
+    subsets = list(next(iter(judgements.values()))["subsets"])
+    figure = Figure(figsize=(4.4 * len(subsets), 4.2 * len(judgements)), layout="constrained")
+    grid = figure.subplots(len(judgements), len(subsets), squeeze=False)
+    for row, (model, judged) in zip(grid, judgements.items(), strict=True):
+        for axes, subset in zip(row, subsets, strict=True):
+            _draw_reliability(axes, judged["subsets"][subset]["calibration"])
+            axes.set_title(f"{model}, {subset}")
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG without matplotlib's version in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,6 +144,19 @@ def _draw_confusion(axes: Axes, scores: Scores) -> None:
     axes.set(xticks=[0, 1], yticks=[0, 1], xlabel="predicted", ylabel="actual")
     axes.set_xticklabels(CLASS_NAMES)
     axes.set_yticklabels(CLASS_NAMES, rotation=90, va="center")
+
+
+def _draw_reliability(axes: Axes, calibration: Mapping[str, Any]) -> None:
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
+    for moment, colour, marker in (("before", GREY, "x"), ("after", "C0", "o")):
+        table = pd.json_normalize(calibration[moment]["reliability"])
+        label = f"{moment} (ECE {calibration[moment]['ece']:.3f}, Brier {calibration[moment]['brier']:.3f})"
+        axes.plot(table["probability"], table["share.value"], marker=marker, color=colour, linewidth=1, label=label)
+        if moment == "after":
+            axes.vlines(table["probability"], table["share.low"], table["share.high"], color=colour, alpha=0.4)
+    axes.set(xlabel="probability of PNEUMONIA", ylabel="share of PNEUMONIA", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), fontsize="small", frameon=False)
+    axes.grid(alpha=0.3)
 
 
 def _panels(models: Mapping[str, Mapping[str, Scores]]) -> tuple[Figure, dict[str, Axes]]:

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
+from pneumonia.evaluation.calibration import calibration_error
+
 
 def binary_metrics(
     targets: NDArray[np.integer], probabilities: NDArray[np.float64], threshold: float
@@ -17,8 +19,9 @@ def binary_metrics(
 
     Returns:
         ``loss`` (binary cross-entropy), ``accuracy``, ``balanced_accuracy``, ``sensitivity``, ``specificity``,
-        ``precision`` (PPV), ``npv``, ``f1``, ``roc_auc``, ``pr_auc`` (average precision) and ``brier``. A figure that
-        is undefined (PPV when nothing is called positive, NPV when nothing is called negative) is left out.
+        ``precision`` (PPV), ``npv``, ``f1``, ``roc_auc``, ``pr_auc`` (average precision), ``brier`` and ``ece``
+        (expected calibration error). A figure that is undefined (PPV when nothing is called positive, NPV when
+        nothing is called negative) is left out.
     """
     called = probabilities >= threshold
     (tn, fp), (fn, tp) = sk.confusion_matrix(targets, called, labels=[0, 1])
@@ -35,5 +38,6 @@ def binary_metrics(
         "roc_auc": sk.roc_auc_score(targets, probabilities),
         "pr_auc": sk.average_precision_score(targets, probabilities),
         "brier": sk.brier_score_loss(targets, probabilities),
+        "ece": calibration_error(targets, probabilities),
     }
     return {name: float(value) for name, value in figures.items() if value is not None}

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from pneumonia.images.decode import decode
 from pneumonia.labels import CLASS_NAMES
@@ -16,10 +15,17 @@ from pneumonia.models import bundle as bundles
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one image: probability of PNEUMONIA (0 to 1) and the label at the operating point."""
+    """What a model says of one image.
+
+    Attributes:
+        probability: of PNEUMONIA, calibrated, 0 to 1.
+        label: the class at the operating point.
+        indeterminate: whether the probability is too near to the operating point to rely on the label.
+    """
 
     probability: float
     label: str
+    indeterminate: bool
 
 
 class Predictor:
@@ -53,20 +59,24 @@ class Predictor:
         pixels = np.stack([decode(content, self.bundle.card.image_size) for content in images])
         return [self.answer(p) for p in self.probabilities(pixels)]
 
+    def logits(self, pixels: NDArray[np.uint8], batch_size: int = 32) -> NDArray[np.float64]:
+        """Return what the network answers, before calibration (N,), for decoded pixels (N, size, size) uint8."""
+        return logits(self._model, pixels, batch_size)
+
     def probabilities(self, pixels: NDArray[np.uint8], batch_size: int = 32) -> NDArray[np.float64]:
-        """Return the probability of PNEUMONIA (N,) for decoded pixels (N, size, size) uint8."""
-        return probabilities(self._model, pixels, batch_size)
+        """Return the calibrated probability of PNEUMONIA (N,) for decoded pixels (N, size, size) uint8."""
+        return self.bundle.card.calibration.probabilities(self.logits(pixels, batch_size))
 
     def answer(self, probability: float) -> Answer:
-        """Put a probability against the operating point."""
-        positive = probability >= self.bundle.card.threshold
-        return Answer(float(probability), CLASS_NAMES[int(positive)])
+        """Put a calibrated probability against operating point and band."""
+        card = self.bundle.card
+        positive = probability >= card.threshold
+        return Answer(float(probability), CLASS_NAMES[int(positive)], bool(card.band.holds(np.asarray(probability))))
 
 
-def probabilities(model: Any, pixels: NDArray[np.uint8], batch_size: int) -> NDArray[np.float64]:
-    """Run a Keras model that answers logits on pixels (N, size, size) uint8, batch by batch, as probabilities (N,).
-
-    The sigmoid is taken in float64, so that confident answers keep their order.
-    """
-    logits = model.predict(pixels[..., None], batch_size=batch_size, verbose=0)[:, 0].astype(np.float64)
-    return np.asarray(expit(logits))
+def logits(model: Any, pixels: NDArray[np.uint8], batch_size: int) -> NDArray[np.float64]:
+    """Run a Keras model that answers logits on pixels (N, size, size) uint8, batch by batch; logits (N,)."""
+    answered: NDArray[np.float64] = model.predict(pixels[..., None], batch_size=batch_size, verbose=0)[:, 0].astype(
+        np.float64
+    )
+    return answered

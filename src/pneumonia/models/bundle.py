@@ -1,6 +1,7 @@
 """The bundle: one folder that holds all that is needed to answer with a model.
 
-``model.keras`` maps float32 pixels (N, size, size, 1) of 0..255 to logits (N, 1); ``bundle.json`` says what they mean.
+``model.keras`` maps float32 pixels (N, size, size, 1) of 0..255 to logits (N, 1); ``bundle.json`` says what they mean:
+the calibration turns them into probabilities, and operating point and band turn these into answers.
 Training writes bundles; predictor, registry and application read them and nothing else.
 """
 
@@ -12,10 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pneumonia.errors import BundleError
 from pneumonia.labels import CLASS_NAMES
+from pneumonia.models.calibration import Calibration
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MODEL_FILE = "model.keras"
 CARD_FILE = "bundle.json"
 
@@ -31,6 +36,18 @@ class DataLineage:
 
 
 @dataclass(frozen=True)
+class Band:
+    """Probabilities from ``low`` to below ``high`` leave an answer indeterminate; none do where both are equal."""
+
+    low: float
+    high: float
+
+    def holds(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which probabilities (N,) lie in the band."""
+        return np.asarray((self.low <= probabilities) & (probabilities < self.high))
+
+
+@dataclass(frozen=True)
 class Card:
     """What bundle.json says.
 
@@ -38,7 +55,9 @@ class Card:
         name: the model's name in params.yaml.
         kind: how it was made (probe, cnn, finetune).
         image_size: side of the square input, in pixels.
-        threshold: operating point; a probability at or above it is called PNEUMONIA.
+        calibration: what makes probabilities of the network's logits.
+        threshold: operating point; a calibrated probability at or above it is called PNEUMONIA.
+        band: calibrated probabilities that are too doubtful to rely on; the threshold lies in it, or at its end.
         validation: metrics on validation at that threshold.
         data: lineage of the training images.
         parameters: everything that training was told, flat.
@@ -50,7 +69,9 @@ class Card:
     name: str
     kind: str
     image_size: int
+    calibration: Calibration
     threshold: float
+    band: Band
     validation: dict[str, float]
     data: DataLineage
     parameters: dict[str, str | int | float | bool]
@@ -111,9 +132,11 @@ def read(folder: Path) -> Bundle:
         )
     try:
         content["data"] = DataLineage(**content["data"])
+        content["band"] = Band(**content["band"])
+        content["calibration"] = _calibration(content["calibration"])
         content["class_names"] = tuple(content["class_names"])
         card = Card(**content)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BundleError(
             f"{folder / CARD_FILE} has not the fields of bundle format {FORMAT_VERSION} ({error}). "
             "Train the model again."
@@ -126,6 +149,10 @@ def read(folder: Path) -> Bundle:
             f"{model_file} is missing or is not the file that {CARD_FILE} names. Run `dvc checkout` or train again."
         )
     return Bundle(folder, card)
+
+
+def _calibration(fields: dict[str, Any]) -> Calibration:
+    return Calibration(**fields | {"knots": tuple((x, y) for x, y in fields["knots"])})
 
 
 def _sha256(path: Path) -> str:
