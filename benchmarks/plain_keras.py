@@ -30,6 +30,7 @@ augmentation = keras.Sequential([keras.layers.RandomFlip("horizontal"), keras.la
 
 
 def load(subset: str) -> tf.data.Dataset:
+    """Read images as the guides do."""
     return keras.utils.image_dataset_from_directory(
         folder / subset, label_mode="binary", image_size=(SIZE, SIZE), batch_size=BATCH, seed=1, verbose=False
     )

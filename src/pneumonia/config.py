@@ -77,8 +77,8 @@ class PrepareParams(Section):
 class AugmentParams(Section):
     """Strength of each random change of a training image; 0 switches one off. Ranges are symmetric.
 
-    ``crop`` is the largest share of the width and, drawn apart, of the height that is cut off; ``equalize`` the share of
-    images whose histogram is flattened, more or less.
+    ``crop`` is the largest share of the width and, drawn apart, of the height that is cut off; ``equalize`` the share
+    of images whose histogram is flattened, more or less.
     """
 
     flip: bool = True
@@ -129,8 +129,8 @@ class CnnParams(FitParams):
 class FinetuneParams(BackboneParams, FitParams):
     """A pretrained backbone, fine-tuned; its batch statistics stay frozen unless ``train_batch_norm``.
 
-    ``train_size`` is the side in pixels of the images that it learns on, by default that of its input; smaller ones are
-    faster. ``warm_start`` sets the head to a logistic regression on the pretrained features before training starts.
+    ``train_size`` is the side in pixels of the images that it learns on, by default that of its input; smaller ones
+    are faster. ``warm_start`` sets the head to a logistic regression on the pretrained features before training.
     """
 
     kind: Literal["finetune"]
@@ -210,6 +210,13 @@ class RegisterParams(Section):
     metric: Literal["roc_auc", "pr_auc", "accuracy", "balanced_accuracy", "f1"]
 
 
+class ReleaseParams(Section):
+    """The network of release/: the mean of one recipe's networks over ``seeds``."""
+
+    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    recipe: FinetuneParams
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -220,6 +227,7 @@ class Params(Section):
     train: TrainParams
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
+    release: ReleaseParams
 
 
 def load(path: Path) -> Params:

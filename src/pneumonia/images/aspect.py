@@ -1,8 +1,8 @@
 """Images cut to another aspect ratio: what a model sees when each class comes in the shape of the other.
 
-Radiographs are stretched to a square, so that the shape of the film shows in the anatomy. Where the classes were cropped
-differently, a network can read the class from that. Cutting the images of each class to the shape of the other turns
-this shortcut against whoever uses it, and leaves the lungs to whoever looks at them.
+Radiographs are stretched to a square, so that the shape of the film shows in the anatomy. Where the classes were
+cropped differently, a network can read the class from that. Cutting the images of each class to the shape of the other
+turns this shortcut against whoever uses it, and leaves the lungs to whoever looks at them.
 """
 
 import numpy as np

@@ -99,7 +99,7 @@ def _with_weights(constructor: Any, params: BackboneParams, inputs: Any) -> kera
             raise WeightsError(f"{params.backbone} cannot be built with {params.backbone_options}: {error}") from error
         raise _cannot_download(params, str(error)) from error
     if params.weights not in ("imagenet", "random"):
-        _load_weights(backbone, Path(params.weights))
+        _load_weights(backbone, Path(os.path.expandvars(params.weights)))
     return backbone
 
 

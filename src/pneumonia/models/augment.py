@@ -1,8 +1,8 @@
 """Random changes of training images that leave the diagnosis as it is.
 
-In the Kermany set the classes were photographed differently: images of PNEUMONIA are cropped tighter, and wider than they
-are high, so that in a square they come out narrow and large. A network that may see this learns it: so each training image
-is a window of its own height and, drawn apart, width. Sharpness, gamma, contrast and brightness vary for the same reason.
+In the Kermany set the classes were taken differently: images of PNEUMONIA are cropped tighter, and are wider, so that in
+a square the chest comes out narrow and large. A network that may see this learns it. So each training image is a window
+of its own height and, drawn apart, width; sharpness, gamma, contrast and brightness vary for the same reason.
 
 Pillow makes the changes, on eight bits and before the backend sees an image: on two CPU cores the same changes as
 operations of the backend took more time than the network's own training step.
@@ -37,9 +37,7 @@ def augment(images: NDArray[np.uint8], params: AugmentParams, size: int, seed: i
     return np.stack([_augment_one(Image.fromarray(pixels), params, size, rng) for pixels in images])
 
 
-def _augment_one(
-    image: Image.Image, params: AugmentParams, size: int, rng: np.random.Generator
-) -> NDArray[np.uint8]:
+def _augment_one(image: Image.Image, params: AugmentParams, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     window = _window(image.width, size, params, rng)
     moved = image.transform((size, size), Image.Transform.AFFINE, window, Image.Resampling.BILINEAR)
     # Above 1 this sharpens, below it blurs: it goes on from the blurred image through the image itself.

@@ -21,6 +21,7 @@ from pneumonia.labels import CLASS_NAMES
 from pneumonia.models.calibration import Calibration
 
 FORMAT_VERSION = 2
+Parameters = dict[str, str | int | float | bool]
 MODEL_FILE = "model.keras"
 CARD_FILE = "bundle.json"
 
@@ -74,7 +75,7 @@ class Card:
     band: Band
     validation: dict[str, float]
     data: DataLineage
-    parameters: dict[str, str | int | float | bool]
+    parameters: Parameters
     git_commit: str | None
     mlflow_run_id: str
     model_sha256: str
