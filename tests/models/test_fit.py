@@ -16,13 +16,16 @@ import pytest
 from numpy.typing import NDArray
 
 import pipeline
-from pneumonia.config import CnnParams
+from pneumonia.config import AugmentParams, CnnParams
 from pneumonia.errors import TrainingError
 from pneumonia.models import architectures
 from pneumonia.models import fit as fit_module
 from pneumonia.models.fit import LabelledImages, fit_network
 
 SEED = 3
+UNCHANGED = AugmentParams(
+    flip=False, rotate_degrees=0, crop=0, brightness=0, contrast=0, gamma=0, sharpness=0, equalize=0
+)
 PARAMS = CnnParams(kind="cnn", filters=[4, 8], epochs=4, batch_size=8, learning_rate=0.01)
 
 
@@ -201,7 +204,7 @@ def test_a_state_that_was_being_removed_when_killed_is_passed_over(uninterrupted
 def test_it_stops_early_and_returns_the_best_epoch(tmp_path: Path) -> None:
     """Validation has its targets reversed, so that what is learnt makes its loss worse."""
     reversed_targets = LabelledImages(toy(12, seed=1).images, 1 - toy(12, seed=1).targets)
-    params = PARAMS.model_copy(update={"epochs": 12, "patience": 2, "learning_rate": 0.05})
+    params = PARAMS.model_copy(update={"epochs": 12, "patience": 2, "learning_rate": 0.05, "augment": UNCHANGED})
 
     model, history = fit(tmp_path / "state", params=params, validation=reversed_targets)
 

@@ -1,8 +1,8 @@
 """Random changes of training images that leave the diagnosis as it is.
 
-In the Kermany set the classes were taken differently: images of PNEUMONIA are cropped tighter, and are wider, so that in
-a square the chest comes out narrow and large. A network that may see this learns it. So each training image is a window
-of its own height and, drawn apart, width; sharpness, gamma, contrast and brightness vary for the same reason.
+In the Kermany set the classes were taken differently: images of PNEUMONIA are cropped tighter, and are wider, so that
+in a square the chest comes out narrow and large. A network that may see this learns it. So each training image is a
+window of its own height and, drawn apart, width; sharpness, gamma, contrast and brightness vary for the same reason.
 
 Pillow makes the changes, on eight bits and before the backend sees an image: on two CPU cores the same changes as
 operations of the backend took more time than the network's own training step.
