@@ -203,6 +203,12 @@ class EvaluateParams(Section):
     minimum_slice: PositiveInt
 
 
+class ExplainParams(Section):
+    """How many pictures are drawn per model and rule of choice."""
+
+    cases: PositiveInt
+
+
 class RegisterParams(Section):
     """Name in the MLflow registry, and the validation metric that picks the challenger."""
 
@@ -226,6 +232,7 @@ class Params(Section):
     prepare: PrepareParams
     train: TrainParams
     evaluate: EvaluateParams
+    explain: ExplainParams
     register_: RegisterParams = Field(alias="register")
     release: ReleaseParams
 

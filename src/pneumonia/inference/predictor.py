@@ -34,7 +34,7 @@ class Predictor:
     def __init__(self, bundle: bundles.Bundle, model: Any) -> None:
         """Wrap a bundle and its loaded Keras model; use `load` to open both from a folder."""
         self.bundle = bundle
-        self._model = model
+        self.model = model
 
     @classmethod
     def load(cls, folder: Path) -> "Predictor":
@@ -61,7 +61,7 @@ class Predictor:
 
     def logits(self, pixels: NDArray[np.uint8], batch_size: int = 32) -> NDArray[np.float64]:
         """Return what the network answers, before calibration (N,), for decoded pixels (N, size, size) uint8."""
-        return logits(self._model, pixels, batch_size)
+        return logits(self.model, pixels, batch_size)
 
     def probabilities(self, pixels: NDArray[np.uint8], batch_size: int = 32) -> NDArray[np.float64]:
         """Return the calibrated probability of PNEUMONIA (N,) for decoded pixels (N, size, size) uint8."""
