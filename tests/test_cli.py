@@ -1,14 +1,18 @@
+import csv
+import io
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from PIL import Image
 
-from pneumonia import cli
+from pneumonia import cli, serving
 from pneumonia.models import bundle as bundles
 from pneumonia.models.calibration import Calibration
 
@@ -30,43 +34,122 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image_size=32,
         calibration=Calibration(),
         threshold=0.5,
-        band=bundles.Band(0.5, 0.5),
+        band=bundles.Band(0.4, 0.6),
         validation={},
         data=bundles.DataLineage("phantom", "", "0" * 64, {}),
         parameters={},
-        git_commit=None,
+        git_commit="c0ffee" + 34 * "0",
         mlflow_run_id="none",
     )
     return folder / "bright"
 
 
-def picture(path: Path, grey: int) -> str:
-    Image.new("L", (64, 48), grey).save(path)
-    return str(path)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images that are NORMAL, PNEUMONIA and between, a broken one deeper down, and a letter."""
+    folder = tmp_path_factory.mktemp("images")
+    for name, grey in (("a-dark.png", 50), ("b-bright.png", 150), ("c-between.png", 101)):
+        Image.new("L", (64, 48), grey).save(folder / name)
+    (folder / "deep").mkdir()
+    (folder / "deep/broken.jpeg").write_text("Dear colleague")
+    (folder / "letter.txt").write_text("Dear colleague")
+    return folder
 
 
-def test_answers_for_each_image_and_says_which_model(bundle: Path, tmp_path: Path) -> None:
-    images = [picture(tmp_path / "dark.png", 50), picture(tmp_path / "bright.png", 150)]
-    result = CliRunner().invoke(cli.main, ["predict", "--bundle", str(bundle), *images])
-    model, dark, bright = result.output.splitlines()
-    assert model == "model bright, trained on phantom, threshold 0.5000"
-    assert dark.split() == ["NORMAL", "0.0067", images[0]]
-    assert bright.split() == ["PNEUMONIA", "0.9933", images[1]]
-    assert result.exit_code == 0
+def predict(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli.main, ["predict", *map(str, arguments)])
 
 
-def test_an_unreadable_image_is_named_and_does_not_spoil_the_others(bundle: Path, tmp_path: Path) -> None:
-    text = tmp_path / "letter.jpeg"
-    text.write_text("Dear colleague")
-    images = [str(text), picture(tmp_path / "bright.png", 150)]
-    result = CliRunner().invoke(cli.main, ["predict", "--bundle", str(bundle), *images])
-    assert f"UNREADABLE  {text}: expected a JPEG, PNG or DICOM image" in result.stderr
-    assert "PNEUMONIA" in result.stdout
+def test_table_answers_for_each_image_of_a_folder(bundle: Path, folder: Path) -> None:
+    result = predict("--bundle", bundle, folder)
+    header, dark, bright, between, broken = result.stdout.splitlines()
+    assert header.split() == ["DECISION", "PROBABILITY", "FILE"]
+    assert dark.split() == ["NORMAL", "0.0067", f"{folder}/a-dark.png"]
+    assert bright.split() == ["PNEUMONIA", "0.9933", f"{folder}/b-bright.png"]
+    assert between.split() == ["INDETERMINATE", "0.5250", f"{folder}/c-between.png"]
+    assert broken.startswith("UNREADABLE")
+    assert f"{folder}/deep/broken.jpeg: expected a JPEG, PNG or DICOM image" in broken
+
+
+def test_says_which_model_answers_and_what_was_skipped_or_unreadable(bundle: Path, folder: Path) -> None:
+    result = predict("--bundle", bundle, folder)
+    skipped, model, failed = result.stderr.splitlines()
+    assert skipped == f"skipped 1 file(s) without the name of an image: {folder}/letter.txt"
+    assert model == f"model name bright, origin {bundle}, data phantom, threshold 0.5, commit c0ffee0000"
+    assert "1 of 4 image(s) cannot be read" in failed
     assert result.exit_code == 1
 
 
-def test_a_folder_that_is_no_bundle_is_refused_without_a_traceback(tmp_path: Path) -> None:
-    result = CliRunner().invoke(cli.main, ["predict", "--bundle", str(tmp_path), picture(tmp_path / "a.png", 9)])
+def test_status_is_0_when_all_can_be_read(bundle: Path, folder: Path) -> None:
+    assert predict("--bundle", bundle, folder / "a-dark.png").exit_code == 0
+
+
+def test_csv_has_a_row_per_image_and_nothing_else(bundle: Path, folder: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(predict("--bundle", bundle, "--format", "csv", folder).stdout)))
+    assert [list(row) for row in rows] == [["file", "decision", "probability", "indeterminate", "error"]] * 4
+    assert [row["decision"] for row in rows] == ["NORMAL", "PNEUMONIA", "INDETERMINATE", "UNREADABLE"]
+    assert [row["probability"] for row in rows] == ["0.006693", "0.993307", "0.524979", ""]
+    assert [row["indeterminate"] for row in rows] == ["False", "False", "True", ""]
+    assert [bool(row["error"]) for row in rows] == [False, False, False, True]
+
+
+def test_json_is_one_document_with_model_and_answers(bundle: Path, folder: Path) -> None:
+    said: dict[str, Any] = json.loads(predict("--bundle", bundle, "--format", "json", folder).stdout)
+    assert said["model"] == {
+        "name": "bright",
+        "origin": str(bundle),
+        "data": "phantom",
+        "threshold": 0.5,
+        "commit": "c0ffee0000",
+    }
+    assert said["answers"][2] == {
+        "file": f"{folder}/c-between.png",
+        "decision": "INDETERMINATE",
+        "probability": 0.524979,
+        "indeterminate": True,
+        "error": "",
+    }
+    unreadable = said["answers"][3]
+    assert (unreadable["decision"], unreadable["probability"]) == ("UNREADABLE", None)
+
+
+@pytest.mark.parametrize("layout", ["table", "json", "csv"])
+def test_output_goes_into_a_file(bundle: Path, folder: Path, tmp_path: Path, layout: str) -> None:
+    arguments = ("--bundle", bundle, "--format", layout, folder)
+    result = predict(*arguments, "--output", tmp_path / "answers")
+    assert result.stdout == ""
+    assert (tmp_path / "answers").read_text() == predict(*arguments).stdout
+
+
+def test_without_a_bundle_the_project_chooses_and_says_it(
+    bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "choose", lambda project: serving.Choice(bundle, f"release of {project.resolve()}"))
+    monkeypatch.chdir(folder)
+    result = predict("a-dark.png")
+    assert f"origin release of {folder}" in result.stderr
+    assert result.stdout.splitlines()[1].split() == ["NORMAL", "0.0067", "a-dark.png"]
+
+
+def test_without_any_model_says_how_to_get_one(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "CODE", tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    result = predict(folder)
+    assert result.exit_code == 1
+    assert "Error: there is no model to answer with" in result.stderr
+    assert "--bundle artifacts/models/mobilenetv2" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_images_is_refused(bundle: Path, tmp_path: Path) -> None:
+    result = predict("--bundle", bundle, tmp_path)
+    assert result.exit_code == 1
+    assert f"found no image (.jpeg, .jpg, .png, .dcm, .dicom) in {tmp_path}" in result.stderr
+
+
+def test_a_folder_that_is_no_bundle_is_refused_without_a_traceback(folder: Path, tmp_path: Path) -> None:
+    result = predict("--bundle", tmp_path, folder)
     assert result.exit_code == 1
     assert "Error:" in result.output
     assert "is not a bundle" in result.output
@@ -75,11 +158,11 @@ def test_a_folder_that_is_no_bundle_is_refused_without_a_traceback(tmp_path: Pat
 def test_help_loads_nothing_heavy() -> None:
     script = (
         "import sys; from pneumonia import cli\n"
-        "try: cli.main(['--help'])\n"
+        "try: cli.main(['predict', '--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'pandas', 'numpy', 'matplotlib', 'pydantic'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "predict" in done.stdout
+    assert "--bundle" in done.stdout

@@ -18,9 +18,10 @@ import pytest
 import yaml
 
 from pipeline import demo
+from pneumonia import tracking
 from tests import readme
 
-STAGES = ("download", "validate", "split", "prepare", "train", "evaluate", "register")
+STAGES = ("download", "validate", "split", "prepare", "train", "evaluate", "explain", "register")
 SMALL: dict[str, Any] = {
     "data": {"source": "phantom", "phantom": {"patients": 48, "size": 96, "difficulty": 0.0}},
     "validate": {"minimum_pixels": 50},
@@ -151,7 +152,24 @@ def test_whole_road_leaves_metrics_pictures_predictions_and_a_registered_challen
     assert registered["source"] == "phantom"
 
 
-def test_registered_model_and_command_answer_as_the_evaluation_did(finished: Project) -> None:
+def test_every_model_is_explained_and_plays_the_pointing_game_on_phantoms(finished: Project) -> None:
+    explained = finished.json("reports/explanations.json")
+    assert set(explained["models"]) == {"cnn", "mobilenetv2"}
+    for model, told in explained["models"].items():
+        game = told["pointing_game"]
+        assert game["hits"]["all"]["images"] == game["hits"]["bacteria"]["images"] + game["hits"]["virus"]["images"]
+        assert 0 < game["chance"]["image"] < game["chance"]["lungs"] < game["chance"]["best_fixed_place"] <= 1
+        pictures = [finished.folder / f"artifacts/explanations/{model}/{case['picture']}" for case in told["cases"]]
+        assert {case["rule"] for case in told["cases"]} <= set(explained["rules"])
+        assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+        assert {*pictures} == {*(finished.folder / "artifacts/explanations" / model).iterdir()}
+        logged = list((finished.folder / "mlruns/artifacts").glob(f"*/artifacts/explanations/{pictures[0].name}"))
+        assert len(logged) == 2, "one in the run of each model"
+
+
+def test_registered_model_and_command_answer_as_the_evaluation_did(
+    finished: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     registered = finished.json("reports/registered.json")
     predictions = pd.read_csv(finished.folder / f"reports/predictions/{registered['model']}.csv")
     row = predictions[predictions["subset"] == "test"].iloc[0]
@@ -160,10 +178,24 @@ def test_registered_model_and_command_answer_as_the_evaluation_did(finished: Pro
     *lines, last = block.strip().splitlines()
     script = "\n".join([*lines, f'print("ANSWER", {last}.to_json(orient="records"))'])
     output = finished.run(sys.executable, "-c", script, TF_CPP_MIN_LOG_LEVEL="3")
-    (command,) = (line for line in readme.console_lines() if line.startswith("pneumonia "))
-    told = finished.run(*shlex.split(command.replace("mobilenetv2", registered["model"])))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    client = tracking.open_store(finished.folder).client
+    client.set_registered_model_alias(registered["name"], "champion", "1")
+    (finished.folder / "FOLDER").mkdir()
+    shutil.copy(finished.folder / "IMAGE.jpeg", finished.folder / "FOLDER")
+    decision = "INDETERMINATE" if row["indeterminate"] else row["predicted"]
+    for command in (line for line in readme.console_lines() if line.startswith("pneumonia ")):
+        told = finished.run(*shlex.split(command.replace("mobilenetv2", registered["model"])))
+        if "--output" not in command:
+            assert f"{decision:13}  {row['probability']:11.4f}" in told
+        if "--bundle" not in command:
+            assert "version 1 of pneumonia-classifier (champion)" in told
+    (written,) = pd.read_csv(finished.folder / "answers.csv").to_dict("records")
+    assert (written["file"], written["decision"]) == ("FOLDER/IMAGE.jpeg", decision)
+    assert written["probability"] == pytest.approx(row["probability"], abs=1e-5)
+    shutil.rmtree(finished.folder / "FOLDER")
+    (finished.folder / "answers.csv").unlink()
     (finished.folder / "IMAGE.jpeg").unlink()
-    assert f"{row['predicted']:9}  {row['probability']:.4f}" in told
     (answer,) = json.loads(output.split("ANSWER")[1])
     assert answer["probability"] == pytest.approx(row["probability"], abs=1e-5)
     assert answer["label"] == row["predicted"]
@@ -185,7 +217,8 @@ def test_root_of_the_dag_is_the_dataset_definition(finished: Project) -> None:
         ("src/pneumonia/data/naming.py", {"validate"}),
         ("src/pneumonia/data/split_figures.py", {"split"}),
         ("src/pneumonia/models/augment.py", {"train@cnn", "train@mobilenetv2"}),
-        ("src/pneumonia/evaluation/figures.py", {"train@cnn", "train@mobilenetv2", "evaluate"}),
+        ("src/pneumonia/evaluation/figures.py", {"train@cnn", "train@mobilenetv2", "evaluate", "explain"}),
+        ("src/pneumonia/inference/overlay.py", {"explain"}),
         ("src/pneumonia/registry.py", {"register"}),
         ("src/pneumonia/cli.py", set()),
     ],

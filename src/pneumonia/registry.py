@@ -1,4 +1,4 @@
-"""Versions of the model in the MLflow registry: which model is best, and how it becomes the challenger."""
+"""Versions of the model in the MLflow registry: which is best, how it becomes the challenger, who is the champion."""
 
 import io
 import math
@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,70 @@ from PIL import Image
 import pneumonia
 from pneumonia.data import phantom
 from pneumonia.errors import TrackingError
-from pneumonia.models.bundle import Bundle
+from pneumonia.models.bundle import CARD_FILE, Bundle
 from pneumonia.tracking import BUNDLE_SHA256, RunDescription, Store, explain_refusals
 
 # MLflow and the served model are imported where they are used: after `tracking`, which keeps MLflow quiet.
 
 CHALLENGER = "challenger"
+CHAMPION = "champion"
 
 Metrics = Mapping[str, float]
 
 _REQUIREMENTS = ("keras", "mlflow", "numpy", "pandas", "pillow", "pydicom", "tensorflow-cpu")
 """What a predictor imports. Named here, because MLflow takes ten seconds to find out for itself."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that answers: of which registered model, its number, and the folder of its bundle."""
+
+    name: str
+    version: int
+    bundle: Path
+
+
+@explain_refusals()
+def champion(store: Store, name: str) -> Champion | None:
+    """Return the version with the alias ``champion``, None where no version has it.
+
+    The bundle of a local store is used where it lies; that of a server is downloaded once and kept in
+    ``$XDG_CACHE_HOME/pneumonia`` (``~/.cache/pneumonia``).
+
+    Args:
+        store: the MLflow store.
+        name: of the registered model.
+
+    Raises:
+        TrackingError: the store refuses, or the version was not made by `register`.
+    """
+    registered = store.client.search_registered_models(f"name = '{name}'")
+    number = registered[0].aliases.get(CHAMPION) if registered else None
+    if number is None:
+        return None
+    version = store.client.get_model_version(name, str(number))
+    if BUNDLE_SHA256 not in version.tags:
+        raise TrackingError(
+            f"version {number} of {name} has the alias {CHAMPION}, but no tag {BUNDLE_SHA256}: it was not registered "
+            "by this project. Give the alias to a version that `dvc repro register` has made."
+        )
+    logged = store.client.get_logged_model(str(version.source).removeprefix("models:/"))
+    artifacts = _fetch(store, f"{logged.artifact_location}/artifacts", version.tags[BUNDLE_SHA256])
+    (card,) = artifacts.glob(f"*/{CARD_FILE}")
+    return Champion(name, int(number), card.parent)
+
+
+def _fetch(store: Store, location: str, bundle_sha256: str) -> Path:
+    from mlflow.artifacts import download_artifacts
+
+    if location.startswith("file:"):
+        return Path(download_artifacts(location))  # gives the folder itself
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pneumonia" / bundle_sha256
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+            Path(download_artifacts(location, dst_path=scratch, tracking_uri=store.uri)).rename(kept)
+    return kept
 
 
 def select_best(validation: Mapping[str, Metrics], metric: str) -> str:

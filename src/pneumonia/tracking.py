@@ -26,8 +26,8 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Met
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking.context import registry as run_context
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT
-from sqlalchemy.engine import make_url
 
+from pneumonia import store_address
 from pneumonia.errors import TrackingError
 from pneumonia.models.bundle import Bundle, DataLineage
 
@@ -145,13 +145,28 @@ def open_store(root: Path) -> Store:
     Raises:
         TrackingError: the store cannot be reached, or its schema is of another MLflow version.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlruns' / 'mlflow.db'}"
-    if not uri.startswith("sqlite:///"):
+    uri = store_address.tracking_uri(root)
+    database = store_address.database(uri)
+    if database is None:
         return _connect(uri, artifacts=None)
-    database = Path(str(make_url(uri).database)).resolve()
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock"):  # MLflow makes the tables on the first connection, and is not safe in that
         return _connect(uri, artifacts=(database.parent / "artifacts").as_uri())
+
+
+@explain_refusals()
+def find_store(root: Path) -> Store | None:
+    """Open the store that `open_store` opens, to read from it; None where nothing was ever logged. Makes nothing.
+
+    Raises:
+        TrackingError: the store cannot be reached, or its schema is of another MLflow version.
+    """
+    uri = store_address.tracking_uri(root)
+    if not store_address.exists(uri):
+        return None
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    return Store(uri, client, experiment.experiment_id) if experiment else None
 
 
 def _connect(uri: str, artifacts: str | None) -> Store:

@@ -1,0 +1,61 @@
+"""Which bundle answers when none is named: the registry's champion, else the release that comes with the project."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumonia import config, store_address
+from pneumonia.errors import BundleError
+from pneumonia.models.bundle import CARD_FILE
+
+RELEASE = Path("release")
+PARAMS = Path("params.yaml")
+CODE = Path(__file__).parents[2]
+"""The project that this package is installed from, where it is installed editable."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A bundle's folder, and where it comes from, in words."""
+
+    folder: Path
+    origin: str
+
+
+def choose(project: Path) -> Choice:
+    """Choose the bundle that answers for the project in a folder.
+
+    The registry is that of `store_address.tracking_uri`; looking makes no store. The release is ``release/`` of
+    ``project``, or of the project that the package is installed from.
+
+    Raises:
+        BundleError: there is neither a champion nor a release.
+        TrackingError: the store cannot be reached.
+    """
+    choice = _champion(project) or _release(project)
+    if choice is None:
+        raise BundleError(
+            "there is no model to answer with: no version in the registry has the alias champion, and there is no "
+            f"bundle in {RELEASE}/. Name a trained model (--bundle artifacts/models/mobilenetv2; `make repro` trains "
+            "it), or give the alias champion to a version in the MLflow UI (`make ui`)."
+        )
+    return choice
+
+
+def _champion(project: Path) -> Choice | None:
+    params = _first_file(project / PARAMS, CODE / PARAMS)
+    if params is None or not store_address.exists(store_address.tracking_uri(project)):
+        return None
+    from pneumonia import registry, tracking  # here, because MLflow takes seconds
+
+    store = tracking.find_store(project)
+    found = registry.champion(store, config.load(params).register_.name) if store else None
+    return Choice(found.bundle, f"version {found.version} of {found.name} (champion)") if found else None
+
+
+def _release(project: Path) -> Choice | None:
+    card = _first_file(project / RELEASE / CARD_FILE, CODE / RELEASE / CARD_FILE)
+    return Choice(card.parent, "release") if card else None
+
+
+def _first_file(*files: Path) -> Path | None:
+    return next((file for file in files if file.is_file()), None)
