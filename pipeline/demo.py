@@ -100,7 +100,7 @@ def _print_results(folder: Path) -> None:
     console.print(table)
     console.print(
         f"Registered: {registered['model']} as {registered['name']} (it has the best {registered['metric']} on "
-        f"validation), alias {registered['alias']}, marked as a phantom model.\n"
+        f"{registered['subset']} validation images), alias {registered['alias']}, marked as a phantom model.\n"
         "The models that stand on ImageNet weights are left out here: the demo downloads nothing.\n\n"
         "Next:\n"
         "  make ui STORE=demo   the runs, curves and figures in the MLflow UI\n"

@@ -12,8 +12,10 @@ from pneumonia import config, tracking
 from pneumonia.data.facts import header_facts
 from pneumonia.evaluation import figures, judgement, metrics, slices
 from pneumonia.evaluation.intervals import Estimate
+from pneumonia.images import aspect
 from pneumonia.images import store as images
 from pneumonia.inference.predictor import Predictor
+from pneumonia.labels import CLASS_NAMES, POSITIVE, target
 from pneumonia.models import bundle as bundles
 
 IMAGES = Path("artifacts/images")
@@ -26,7 +28,8 @@ JUDGEMENT = Path("reports/judgement")
 PREDICTIONS = Path("reports/predictions")
 PLOTS = Path("reports/plots")
 FIGURES = Path("reports/figures")
-SUBSETS = ("validation", "test")
+SUBSETS = {"validation": "validation", "swapped": "validation", "test": "test"}
+"""Which images each subset has; ``swapped`` shows those of either class in the shape of the other's."""
 HEADLINES = ("roc_auc", "accuracy", "sensitivity", "specificity")
 
 Answers = dict[str, dict[str, judgement.Subset]]
@@ -48,11 +51,11 @@ def main(params: config.Params) -> None:
         for name, subsets in scores.items()
     }
     judgements = {name: judgement.judge(cards[name], answers[name], cuts, params.evaluate) for name in cards}
-    metric = params.register_.metric
-    best = max(sorted(results), key=lambda name: results[name]["validation"][metric])
+    subset, metric = params.register_.subset, params.register_.metric
+    best = max(sorted(results), key=lambda name: results[name][subset][metric])
     comparison = judgement.compare(cards, answers, best, params.evaluate.bootstrap)
     _write_json(METRICS, results)
-    _write_json(COMPARISON, {"chosen_by": f"{metric} on validation"} | comparison)
+    _write_json(COMPARISON, {"chosen_by": f"{metric} on {subset}"} | comparison)
     pictures = _draw(scores, judgements)
     store = tracking.open_store(Path())
     for name, card in cards.items():
@@ -73,10 +76,21 @@ def _answers(
     folder: Path, data: images.ImageStore, facts: pd.DataFrame, batch_size: int
 ) -> dict[str, judgement.Subset]:
     predictor = Predictor.load(folder)
-    return {
-        subset: judgement.Subset.of(data.index.iloc[rows], predictor.logits(data.images[rows], batch_size), facts)
-        for subset, rows in ((subset, data.rows(subset)) for subset in SUBSETS)
-    }
+    answers = {}
+    for name, subset in SUBSETS.items():
+        rows = data.rows(subset)
+        pixels, index = data.images[rows], data.index.iloc[rows]
+        if name == "swapped":
+            pixels = aspect.swap(pixels, index["label"].map(target).to_numpy(int), _typical_aspects(data, facts))
+        answers[name] = judgement.Subset.of(index, predictor.logits(pixels, batch_size), facts)
+    return answers
+
+
+def _typical_aspects(data: images.ImageStore, facts: pd.DataFrame) -> tuple[float, float]:
+    """Return the median width / height of the development files of NORMAL and of PNEUMONIA."""
+    development = data.index[data.index["subset"] != "test"]
+    median = facts.loc[development["path"], "aspect"].groupby(development["label"].to_numpy()).median()
+    return float(median[CLASS_NAMES[0]]), float(median[POSITIVE])
 
 
 def _scores(card: bundles.Card, subsets: Mapping[str, judgement.Subset]) -> dict[str, figures.Scores]:
@@ -105,7 +119,8 @@ def _write_tables(
     data: images.ImageStore,
 ) -> Path:
     predictions = pd.concat(
-        data.index.iloc[data.rows(subset)][["path", "subset", "label", "cause", "group"]].assign(
+        data.index.iloc[data.rows(SUBSETS[subset])][["path", "subset", "label", "cause", "group"]].assign(
+            subset=subset,
             logit=answers[subset].logits.round(6),
             probability=s.probabilities.round(6),
             predicted=figures.confusion_table(s)["predicted"].to_numpy(),

@@ -1,4 +1,4 @@
-"""Stage *register*: the model that is best on validation becomes the challenger in the MLflow registry."""
+"""Stage *register*: the model that validation selects becomes the challenger in the MLflow registry."""
 
 import json
 from pathlib import Path
@@ -18,9 +18,9 @@ STATE = Path("mlruns/registered.json")
 
 def main(params: config.Params) -> None:
     """Register the best bundle, and write what was registered and where it is."""
-    name, metric = params.register_.name, params.register_.metric
+    name, subset, metric = params.register_.name, params.register_.subset, params.register_.metric
     metrics = _read_metrics()
-    best = registry.select_best({model: subsets["validation"] for model, subsets in metrics.items()}, metric)
+    best = registry.select_best({model: subsets[subset] for model, subsets in metrics.items()}, metric)
     store = tracking.open_store(Path())
     run_ids = {model: _ensure_run(store, model, subsets) for model, subsets in metrics.items()}
     bundle = bundles.read(BUNDLES / best)
@@ -31,15 +31,16 @@ def main(params: config.Params) -> None:
             "name": name,
             "alias": registry.CHALLENGER,
             "model": best,
+            "subset": subset,
             "metric": metric,
-            "validation": metrics[best]["validation"],
+            subset: metrics[best][subset],
             "source": bundle.card.data.source,
             "data_hash": bundle.card.data.data_hash,
             "bundle_sha256": bundle.card.model_sha256,
         },
     )
     _write(STATE, {"name": name, "alias": registry.CHALLENGER, "bundle_sha256": bundle.card.model_sha256})
-    print(f"{best} has the best {metric} on validation ({metrics[best]['validation'][metric]:.4f}).")
+    print(f"{best} has the best {metric} on {subset} ({metrics[best][subset][metric]:.4f}).")
     print(f"It is version {version} of {name}, alias {registry.CHALLENGER}. To load it:\n")
     print(_how_to_load(store, f"models:/{name}@{registry.CHALLENGER}"))
 

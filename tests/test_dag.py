@@ -147,7 +147,7 @@ def test_whole_road_leaves_metrics_pictures_predictions_and_a_registered_challen
     for picture in ("class_distribution", "split_ratio", "roc", "pr", "confusion", "reliability"):
         assert (finished.folder / f"reports/figures/{picture}.png").read_bytes().startswith(b"\x89PNG")
     registered = finished.json("reports/registered.json")
-    best = max(sorted(metrics), key=lambda model: metrics[model]["validation"]["roc_auc"])
+    best = max(sorted(metrics), key=lambda model: metrics[model]["swapped"]["roc_auc"])
     assert (registered["model"], registered["alias"]) == (best, "challenger")
     assert registered["source"] == "phantom"
 

@@ -48,9 +48,11 @@ def test_the_table_of_results_is_that_of_the_reports() -> None:
     expected = [
         [model, subset, *(f"{subsets[subset][column]:.3f}" for column in columns)]
         for model, subsets in metrics.items()
-        for subset in ("validation", "test")
+        for subset in ("validation", "swapped", "test")
     ]
-    rows = re.findall(r"^\| `(\w+)` \| (validation|test) \| (.+) \|$", (readme.ROOT / "README.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| `(\w+)` \| (validation|swapped|test) \| (.+) \|$", (readme.ROOT / "README.md").read_text(), re.M
+    )
     assert [[model, subset, *figures.split(" | ")] for model, subset, figures in rows] == expected
 
 

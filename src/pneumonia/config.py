@@ -210,9 +210,10 @@ class ExplainParams(Section):
 
 
 class RegisterParams(Section):
-    """Name in the MLflow registry, and the validation metric that picks the challenger."""
+    """Name in the MLflow registry, and the metric on which subset of validation picks the challenger."""
 
     name: Annotated[str, Field(min_length=1)]
+    subset: Literal["validation", "swapped"]
     metric: Literal["roc_auc", "pr_auc", "accuracy", "balanced_accuracy", "f1"]
 
 
