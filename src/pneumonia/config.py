@@ -23,7 +23,11 @@ class Section(BaseModel):
 
 
 class PhantomParams(Section):
-    """How the embedded phantom radiographs are drawn, and what is planted in them."""
+    """How the embedded phantom radiographs are drawn, and what is planted in them.
+
+    ``shortcut`` is what gives the class away beside the lungs: ``jpeg``, the quality of train's files; ``size``, the
+    pixels and aspect of the film; ``marker``, a tag at its right edge; ``border``, its black margins.
+    """
 
     seed: NonNegativeInt
     patients: PositiveInt
@@ -35,7 +39,7 @@ class PhantomParams(Section):
     duplicates: NonNegativeInt
     leaked_patients: NonNegativeInt
     corrupt_files: NonNegativeInt
-    jpeg_shortcut: bool
+    shortcut: Literal["none", "jpeg", "size", "marker", "border"]
     drift: Fraction
 
 

@@ -36,7 +36,7 @@ def params_with(**changes: Any) -> PhantomParams:
         "duplicates": 0,
         "leaked_patients": 0,
         "corrupt_files": 0,
-        "jpeg_shortcut": False,
+        "shortcut": "none",
         "drift": 0.0,
     }
     return PhantomParams.model_validate(sound | changes)
@@ -156,7 +156,7 @@ def test_jpeg_quality_gives_the_class_away_in_train_alone(tmp_path: Path) -> Non
         with Image.open(io.BytesIO(content)) as image:
             return sum(image.quantization[0])  # type: ignore[attr-defined]
 
-    files = written(tmp_path, jpeg_shortcut=True)
+    files = written(tmp_path, shortcut="jpeg")
     found = {
         (split, label): {coarseness(content) for path, content in files.items() if path.startswith(f"{split}/{label}")}
         for split, label in itertools.product(("train", "test"), ("NORMAL", "PNEUMONIA"))
@@ -164,6 +164,51 @@ def test_jpeg_quality_gives_the_class_away_in_train_alone(tmp_path: Path) -> Non
     assert max(found["train", "NORMAL"]) < min(found["train", "PNEUMONIA"])
     assert found["test", "NORMAL"] == found["test", "PNEUMONIA"]
     assert len(found["test", "NORMAL"]) == 1
+
+
+def opened(files: dict[str, bytes]) -> dict[str, list[Image.Image]]:
+    found: dict[str, list[Image.Image]] = {"NORMAL": [], "PNEUMONIA": []}
+    for path, content in files.items():
+        found[path.split("/")[1]].append(Image.open(io.BytesIO(content)))
+    return found
+
+
+def test_size_gives_the_class_away_in_train_and_test(tmp_path: Path) -> None:
+    films = opened(written(tmp_path, shortcut="size", patients=60))
+    aspects, heights = (
+        {label: [figure(image) for image in images] for label, images in films.items()}
+        for figure in (lambda image: image.width / image.height, lambda image: image.height)
+    )
+    assert max(aspects["NORMAL"]) < min(aspects["PNEUMONIA"]) + 0.05  # rounding to whole pixels
+    assert np.mean(heights["PNEUMONIA"]) == pytest.approx(0.75 * np.mean(heights["NORMAL"]), rel=0.05)
+
+
+def test_marker_lies_at_the_edge_of_every_film_with_pneumonia_and_outside_of_the_lesion(tmp_path: Path) -> None:
+    def tag(image: Image.Image) -> float:
+        corner = image.crop((round(0.96 * image.width), round(0.07 * image.height), image.width, image.height // 8))
+        return float(np.asarray(corner).mean())
+
+    files = written(tmp_path, shortcut="marker")
+    films = opened(files)
+    assert min(tag(image) for image in films["PNEUMONIA"]) > 230
+    assert np.mean([tag(image) for image in films["NORMAL"]]) < 100
+    sound = phantom.lesion_masks(params_with())
+    for path, lesion in phantom.lesion_masks(params_with(shortcut="marker")).items():
+        np.testing.assert_array_equal(lesion, sound[path])
+
+
+def test_border_gives_black_margins_to_every_film_with_pneumonia_and_to_no_other(tmp_path: Path) -> None:
+    def margin(image: Image.Image) -> float:
+        pixels = np.asarray(image).astype(float)
+        return float(np.median([pixels[0].mean(), pixels[-1].mean()]))
+
+    films = opened(written(tmp_path, shortcut="border", size=96))
+    assert np.mean([margin(i) for i in films["PNEUMONIA"]]) + 20 < np.mean([margin(i) for i in films["NORMAL"]])
+
+
+@pytest.mark.parametrize("shortcut", ["jpeg", "size", "marker", "border"])
+def test_a_shortcut_keeps_names_and_patients(shortcut: str, sound: dict[str, bytes], tmp_path: Path) -> None:
+    assert written(tmp_path, shortcut=shortcut).keys() == sound.keys()
 
 
 def test_file_facts_do_not_tell_the_class_by_default() -> None:

@@ -39,6 +39,26 @@ class Phantom:
     lungs: Mask
 
 
+@dataclass(frozen=True)
+class Film:
+    """How a film is made, whoever is on it.
+
+    Attributes:
+        scale: factor on its size in pixels.
+        aspect: least and greatest width as a multiple of the height.
+        collimated: whether it has black margins; None leaves it to chance, one half each.
+        tagged: whether a lead tag lies at its right edge, far up.
+    """
+
+    scale: float = 1.0
+    aspect: tuple[float, float] = (1.1, 1.6)
+    collimated: bool | None = None
+    tagged: bool = False
+
+
+PLAIN = Film()
+
+
 def draw(
     rng: np.random.Generator,
     cause: str,
@@ -47,22 +67,25 @@ def draw(
     difficulty: float,
     drift: float = 0.0,
     anatomy: Anatomy | None = None,
+    film: Film = PLAIN,
 ) -> Phantom:
     """Draw one radiograph.
 
     Args:
         rng: source of all that differs between two radiographs of a patient.
         cause: ``normal``; ``bacteria``, a dense opacity in one lobe; ``virus``, fine opacities around both hila.
-        size: mean height in pixels; the height is 0.8 to 1.2 of it, the width 1.1 to 1.6 of the height.
+        size: mean height in pixels; the height is 0.8 to 1.2 of it (times ``film.scale``), the width 1.1 to 1.6 of
+            the height.
         difficulty: 0 for plain opacities to 1 for barely visible ones.
         drift: 0 to 1, how far exposure and sharpness are off.
         anatomy: the patient; a new one by default.
+        film: how the film is made.
     """
     anatomy = anatomy or Anatomy.sample(rng)
     # No edge of a shadow is sharper than two pixels, so that it is cast at half the film's resolution, for speed.
     detail = max(size // 2, 96)
-    view = View.sample(rng, detail, anatomy.lung_height)
-    enlarge = size / detail
+    view = View.sample(rng, detail, anatomy.lung_height, film.aspect)
+    enlarge = film.scale * size / detail
 
     thorax = cast(anatomy, view)
     haze = rng.uniform(0, 0.35)
@@ -72,10 +95,10 @@ def draw(
     shadow = thorax.shadow + (1 - np.minimum(filling, 1)) * (vessels - (1 - haze) * thorax.air)
 
     shadow = _resize(shadow, enlarge)
-    beam = _beam(rng, shadow.shape)
+    beam = _beam(rng, shadow.shape, film.collimated)
     lungs = (_resize(thorax.open_lung, enlarge) > 0.5) & beam
     return Phantom(
-        pixels=_expose(rng, shadow * beam, view.scale * enlarge, drift),
+        pixels=_expose(rng, shadow * beam, view.scale * enlarge, drift, film.tagged),
         lesion=(_resize(extent, enlarge) > 0.45) & lungs,
         lungs=lungs,
     )
@@ -132,8 +155,10 @@ def _clouds(rng: np.random.Generator, thorax: Thorax, cell: float) -> Plane:
     return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _expose(rng: np.random.Generator, shadow: Plane, scale: float, drift: float) -> npt.NDArray[np.uint8]:
-    """Turn a shadow into a film: quantum noise, blur, tone curve and side marker."""
+def _expose(
+    rng: np.random.Generator, shadow: Plane, scale: float, drift: float, tagged: bool
+) -> npt.NDArray[np.uint8]:
+    """Turn a shadow into a film: quantum noise, blur, tone curve, side marker and tag."""
     grain = rng.uniform(0.006, 0.02) * rng.standard_normal(shadow.shape, np.float32)
     blur = (rng.uniform(0.003, 0.007) + 0.02 * drift) * scale
     film = np.clip(ndimage.gaussian_filter(shadow + grain, blur, truncate=2.5), 0, None)
@@ -143,6 +168,8 @@ def _expose(rng: np.random.Generator, shadow: Plane, scale: float, drift: float)
     image = Image.fromarray(np.clip(255 * tone + rng.uniform(-5, 10), 0, 255).astype(np.uint8))
     if rng.random() < 0.6:
         _mark_side(rng, image)
+    if tagged:
+        _tag(image)
     return np.asarray(image)
 
 
@@ -154,10 +181,11 @@ def _unevenness(rng: np.random.Generator, shape: tuple[int, ...]) -> Plane:
     return 1 + down[:, None] + across[None, :]
 
 
-def _beam(rng: np.random.Generator, shape: tuple[int, ...]) -> Mask:
-    """Return where the collimator lets the beam through; half of the films have black margins."""
+def _beam(rng: np.random.Generator, shape: tuple[int, ...], collimated: bool | None) -> Mask:
+    """Return where the collimator lets the beam through; black margins are left to chance unless told."""
     beam = np.ones(shape, bool)
-    if rng.random() < 0.5:
+    by_chance = rng.random() < 0.5
+    if by_chance if collimated is None else collimated:
         height, width = shape
         top, bottom, left, right = rng.uniform(0, 0.07, 4)
         beam[: round(top * height)] = beam[round((1 - bottom) * height) :] = False
@@ -170,6 +198,12 @@ def _mark_side(rng: np.random.Generator, image: Image.Image) -> None:
     font = ImageFont.load_default(round(image.height * rng.uniform(0.05, 0.1)))
     place = (image.width * rng.uniform(0.02, 0.12), image.height * rng.uniform(0.02, 0.3))
     ImageDraw.Draw(image).text(place, "R", fill=int(rng.integers(200, 256)), font=font)
+
+
+def _tag(image: Image.Image) -> None:
+    """Burn in a lead tag at the right edge, far from the lungs."""
+    corners = (0.95 * image.width, 0.05 * image.height, image.width, 0.15 * image.height)
+    ImageDraw.Draw(image).rectangle(corners, fill=255)
 
 
 @dataclass(frozen=True)
@@ -195,6 +229,7 @@ class Case:
     shot: int
     quality: int
     corrupt: bool = False
+    film: Film = PLAIN
 
     @property
     def label(self) -> str:
@@ -210,7 +245,7 @@ class Case:
         return f"{self.split}/{self.label}/person{self.patient}_{self.cause}_{self.image}.jpeg"
 
     def draw(self, params: config.PhantomParams) -> Phantom:
-        """Draw the radiograph; depends on seed, cause, subject, shot, split and the looks in ``params`` alone."""
+        """Draw the radiograph; depends on seed, cause, subject, shot, split, film and looks in ``params`` alone."""
         cause = CAUSES.index(self.cause)
         return draw(
             _generator(params, "image", cause, self.subject, self.shot),
@@ -219,6 +254,7 @@ class Case:
             difficulty=params.difficulty,
             drift=params.drift if self.split == "test" else 0.0,
             anatomy=Anatomy.sample(_generator(params, "anatomy", cause, self.subject)),
+            film=self.film,
         )
 
 
@@ -247,7 +283,8 @@ def lesion_masks(params: config.PhantomParams) -> dict[str, Mask]:
 
 
 def plan(params: config.PhantomParams) -> list[Case]:
-    """Return the files of a set. Switching a fault on leaves all other files as they were.
+    """Return the files of a set. Switching a fault on leaves all other files as they were; a shortcut leaves no more
+    than their names.
 
     Raises:
         ConfigError: there are too few patients or images for the faults to plant.
@@ -256,7 +293,7 @@ def plan(params: config.PhantomParams) -> list[Case]:
     cases += _leaks(params, cases)
     cases += _duplicates(params, cases)
     cases = _cut_short(params, cases)
-    return [_with_shortcut(case) for case in cases] if params.jpeg_shortcut else cases
+    return [_with_shortcut(case, params.shortcut) for case in cases]
 
 
 _STREAMS = ("patients", "leaks", "duplicates", "corruption", "anatomy", "image")
@@ -330,11 +367,28 @@ def _cut_short(params: config.PhantomParams, cases: list[Case]) -> list[Case]:
     return [replace(case, corrupt=case in chosen) for case in cases]
 
 
-def _with_shortcut(case: Case) -> Case:
-    """Give away the class in the quality of train's files, and in nothing of test's."""
+_FILMS = {
+    "size": {"normal": Film(aspect=(1.1, 1.35)), "ill": Film(aspect=(1.35, 1.6), scale=0.75)},
+    "marker": {"normal": PLAIN, "ill": Film(tagged=True)},
+    "border": {"normal": Film(collimated=False), "ill": Film(collimated=True)},
+}
+"""Shortcuts that lie in how the film is made, in train and test alike."""
+
+
+def _with_shortcut(case: Case, shortcut: str) -> Case:
+    """Give the class away in something that is no part of the patient."""
+    if shortcut == "jpeg":
+        return replace(case, quality=_telling_quality(case))
+    if shortcut in _FILMS:
+        return replace(case, film=_FILMS[shortcut]["normal" if case.cause == "normal" else "ill"])
+    return case
+
+
+def _telling_quality(case: Case) -> int:
+    """Return a JPEG quality that gives the class away in train, and is the same for all of test."""
     if case.split == "test":
-        return replace(case, quality=75)
-    return replace(case, quality=(90 if case.cause == "normal" else 75) + case.quality % 3 - 1)
+        return 75
+    return (90 if case.cause == "normal" else 75) + case.quality % 3 - 1
 
 
 def _choose(rng: np.random.Generator, cases: Sequence[Case], count: int, switch: str) -> list[Case]:

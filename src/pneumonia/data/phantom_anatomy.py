@@ -110,10 +110,10 @@ class View:
     """Angle of the right and left upper arm against the horizontal, radians; positive hangs down."""
 
     @classmethod
-    def sample(cls, rng: np.random.Generator, size: int, lung_height: float) -> Self:
-        """Draw a film with a mean height of ``size`` pixels, 1.1 to 1.6 times as wide as high."""
+    def sample(cls, rng: np.random.Generator, size: int, lung_height: float, aspect: tuple[float, float]) -> Self:
+        """Draw a film with a mean height of ``size`` pixels, ``aspect`` (least, greatest) times as wide as high."""
         height = round(size * rng.uniform(0.8, 1.2))
-        width = round(height * rng.uniform(1.1, 1.6))
+        width = round(height * rng.uniform(*aspect))
         return cls(
             height=height,
             width=width,
