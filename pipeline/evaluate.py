@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline import facts as header
 from pipeline import runs, stage
 from pneumonia import config, tracking
-from pneumonia.data.facts import header_facts
 from pneumonia.evaluation import figures, judgement, metrics, slices
 from pneumonia.evaluation.intervals import Estimate
 from pneumonia.images import aspect
@@ -19,8 +19,6 @@ from pneumonia.labels import CLASS_NAMES, POSITIVE, target
 from pneumonia.models import bundle as bundles
 
 IMAGES = Path("artifacts/images")
-MANIFEST = Path("artifacts/manifest.parquet")
-PUBLISHED = Path("data/kermany-files.csv")
 BUNDLES = Path("artifacts/models")
 METRICS = Path("reports/metrics.json")
 COMPARISON = Path("reports/comparison.json")
@@ -39,7 +37,7 @@ Answers = dict[str, dict[str, judgement.Subset]]
 def main(params: config.Params) -> None:
     """Write metrics, judgements, predictions per image, plot tables and pictures, and log them in the MLflow runs."""
     data = images.read(IMAGES)
-    facts = _facts(data)
+    facts = header.of(data)
     cuts = slices.size_cuts(facts[(data.index["subset"] != "test").to_numpy()])
     cards = {name: bundles.read(BUNDLES / name).card for name in params.train.models}
     answers = {name: _answers(BUNDLES / name, data, facts, params.evaluate.batch_size) for name in cards}
@@ -65,11 +63,6 @@ def main(params: config.Params) -> None:
         files = [predictions, JUDGEMENT / f"{name}.json", COMPARISON, *pictures]
         tracking.log_evaluation(store, run_id, results[name], files)
     print(_table(judgements))
-
-
-def _facts(data: images.ImageStore) -> pd.DataFrame:
-    manifest = pd.read_parquet(MANIFEST).set_index("path").loc[data.index["path"]].reset_index()
-    return header_facts(manifest, PUBLISHED if data.source == "kermany" else None)
 
 
 def _answers(

@@ -21,7 +21,7 @@ from pipeline import demo
 from pneumonia import tracking
 from tests import readme
 
-STAGES = ("download", "validate", "split", "prepare", "train", "evaluate", "explain", "register")
+STAGES = ("download", "validate", "split", "prepare", "train", "evaluate", "explain", "audit", "register")
 SMALL: dict[str, Any] = {
     "data": {"source": "phantom", "phantom": {"patients": 48, "size": 96, "difficulty": 0.0}},
     "validate": {"minimum_pixels": 50},
@@ -146,6 +146,12 @@ def test_whole_road_leaves_metrics_pictures_predictions_and_a_registered_challen
     assert set(metrics) == {comparison["reference"], *comparison["models"]}
     for picture in ("class_distribution", "split_ratio", "roc", "pr", "confusion", "reliability"):
         assert (finished.folder / f"reports/figures/{picture}.png").read_bytes().startswith(b"\x89PNG")
+    audited = finished.json("reports/shortcuts.json")
+    assert not audited["data"]["alarm"]
+    assert set(audited["models"]) == set(metrics)
+    auc = metrics["cnn"]["test"]["roc_auc"]
+    assert audited["models"]["cnn"]["auc"]["value"] == pytest.approx(auc, abs=1e-6)
+    assert "no alarm" in (finished.folder / "reports/shortcuts.md").read_text()
     registered = finished.json("reports/registered.json")
     best = max(sorted(metrics), key=lambda model: metrics[model]["swapped"]["roc_auc"])
     assert (registered["model"], registered["alias"]) == (best, "challenger")
@@ -217,8 +223,9 @@ def test_root_of_the_dag_is_the_dataset_definition(finished: Project) -> None:
         ("src/pneumonia/data/naming.py", {"validate"}),
         ("src/pneumonia/data/split_figures.py", {"split"}),
         ("src/pneumonia/models/augment.py", {"train@cnn", "train@mobilenetv2"}),
-        ("src/pneumonia/evaluation/figures.py", {"train@cnn", "train@mobilenetv2", "evaluate", "explain"}),
+        ("src/pneumonia/evaluation/figures.py", {"train@cnn", "train@mobilenetv2", "evaluate", "explain", "audit"}),
         ("src/pneumonia/inference/overlay.py", {"explain"}),
+        ("src/pneumonia/evaluation/shortcuts_report.py", {"audit"}),
         ("src/pneumonia/registry.py", {"register"}),
         ("src/pneumonia/cli.py", set()),
     ],

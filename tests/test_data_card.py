@@ -1,5 +1,6 @@
 """The data card's figures are those of data/kermany-files.csv."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 ROOT = Path(__file__).parent.parent
+AUDIT = ROOT / "reports/shortcuts.json"
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +46,15 @@ def test_counts_are_as_the_card_says(facts: pd.DataFrame) -> None:
     rgb = facts[facts["mode"] == "RGB"]
     assert f"All {len(rgb)} RGB files are PNEUMONIA images of train" in card
     assert set(zip(rgb["split"], rgb["class"], strict=True)) == {("train", "PNEUMONIA")}
+
+
+@pytest.mark.skipif(not AUDIT.exists(), reason="the audit has not run yet")
+def test_audit_says_what_the_card_quotes_of_it() -> None:
+    card = (ROOT / "DATA_CARD.md").read_text()
+    audit = json.loads(AUDIT.read_text())["data"]
+    told = re.search(r"AUC of ([\d.]+) on development \(out of fold\) and ([\d.]+) on test", card)
+    assert told
+    border = audit["witnesses"]["border"]
+    assert told.groups() == tuple(f"{border[part]['auc']:.3f}" for part in ("development", "test"))
+    for part in ("development", "test"):
+        assert any(witness[part]["alarm"] for witness in audit["witnesses"].values())

@@ -213,6 +213,40 @@ class ExplainParams(Section):
     cases: PositiveInt
 
 
+class CaliperParams(Section):
+    """How far two images may differ and still count as alike: as a share of the fact."""
+
+    width: PositiveFloat
+    aspect: PositiveFloat
+    jpeg_quality: PositiveFloat
+
+
+class AuditParams(Section):
+    """The shortcut audit: what is measured, and the limits of its two verdicts.
+
+    Attributes:
+        border: width of the outermost frame, as a share of the image, narrow enough that no lung reaches it.
+        data_limit: an AUC without a lung that is surely beyond this (or its mirror below 0.5) raises the alarm.
+        calipers: which pairs of images are alike.
+        minimum_patients: of either class, for a verdict on pairs that are alike or on a class.
+        minimum_matched_auc: of a model, among pairs that are alike; the lower end of the interval counts.
+        maximum_correlation: of the score with a header fact within a class; the far end counts, as below.
+        maximum_change: mean change of the probability of an image that was perturbed mildly.
+        maximum_flipped: share of decisions that such a perturbation turns.
+        maximum_auc_loss: AUC that it costs.
+    """
+
+    border: Annotated[float, Field(gt=0, lt=0.25)]
+    data_limit: Annotated[float, Field(ge=0.5, lt=1)]
+    calipers: CaliperParams
+    minimum_patients: PositiveInt
+    minimum_matched_auc: Annotated[float, Field(gt=0.5, lt=1)]
+    maximum_correlation: Fraction
+    maximum_change: Fraction
+    maximum_flipped: Fraction
+    maximum_auc_loss: Fraction
+
+
 class RegisterParams(Section):
     """Name in the MLflow registry, and the metric on which subset of validation picks the challenger."""
 
@@ -238,6 +272,7 @@ class Params(Section):
     train: TrainParams
     evaluate: EvaluateParams
     explain: ExplainParams
+    audit: AuditParams
     register_: RegisterParams = Field(alias="register")
     release: ReleaseParams
 

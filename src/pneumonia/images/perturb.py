@@ -1,0 +1,68 @@
+"""Changes of a decoded image that leave its diagnosis as it is: what files go through between a clinic and a model.
+
+They act on decoded pixels (size, size), not on the original file, so that they need the image store alone; blur and
+sharpening are in shares of the size.
+"""
+
+import io
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+Pixels = NDArray[np.uint8]
+
+
+def jpeg(pixels: Pixels, quality: int) -> Pixels:
+    """Write as JPEG of a quality (1 to 100), and read again."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+    return np.asarray(Image.open(stream))
+
+
+def coarsen(pixels: Pixels, share: float) -> Pixels:
+    """Resize to a share (0 to 1) of the size, and back."""
+    image = Image.fromarray(pixels)
+    side = max(1, round(share * image.width))
+    small = image.resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(small.resize(image.size, Image.Resampling.BILINEAR))
+
+
+def letterbox(pixels: Pixels, aspect: float) -> Pixels:
+    """Undo the stretch to a square: the picture in its true aspect (width by height), padded with black."""
+    size = len(pixels)
+    width, height = (max(1, round(size * factor)) for factor in (min(1.0, aspect), min(1.0, 1 / aspect)))
+    canvas = Image.new("L", (size, size))
+    picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+    canvas.paste(picture, ((size - width) // 2, (size - height) // 2))
+    return np.asarray(canvas)
+
+
+def blur(pixels: Pixels) -> Pixels:
+    """Blur by a Gaussian with a standard deviation of 1/224 of the size: one pixel at 224."""
+    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(len(pixels) / 224)))
+
+
+def sharpen(pixels: Pixels) -> Pixels:
+    """Add to the image what `blur` takes away from it (unsharp masking)."""
+    mask = ImageFilter.UnsharpMask(radius=len(pixels) / 224, percent=100, threshold=0)
+    return np.asarray(Image.fromarray(pixels).filter(mask))
+
+
+PERTURBATIONS: Mapping[str, Callable[[Pixels, float], Pixels]] = {
+    "jpeg_50": lambda pixels, aspect: jpeg(pixels, 50),
+    "half_size": lambda pixels, aspect: coarsen(pixels, 0.5),
+    "blur": lambda pixels, aspect: blur(pixels),
+    "sharpen": lambda pixels, aspect: sharpen(pixels),
+    "jpeg_20": lambda pixels, aspect: jpeg(pixels, 20),
+    "quarter_size": lambda pixels, aspect: coarsen(pixels, 0.25),
+    "letterbox": letterbox,
+}
+"""By name; each takes pixels (size, size) and the true aspect of the image."""
+
+
+def perturb(name: str, images: Pixels, aspects: NDArray[np.float64]) -> Pixels:
+    """Perturb images (N, size, size) with true aspects (N,) by the name of a perturbation."""
+    change = PERTURBATIONS[name]
+    return np.stack([change(np.asarray(pixels), aspect) for pixels, aspect in zip(images, aspects, strict=True)])
