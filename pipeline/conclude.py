@@ -1,4 +1,8 @@
-"""What every training ends with: calibration and operating point chosen on validation, and a bundle."""
+"""What every training ends with: calibration and operating point chosen on validation, and a bundle.
+
+Both are chosen on each validation image twice: as it is, and in the shape of the other class's. Where the shape of the
+film gives the class away, the former alone would make a network look surer than it is of lungs.
+"""
 
 import json
 import subprocess
@@ -9,8 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from pipeline import facts as header
 from pneumonia import config
 from pneumonia.evaluation import calibration, metrics, operating_point
+from pneumonia.images import aspect
 from pneumonia.images import store as images
 from pneumonia.inference import predictor
 from pneumonia.labels import CLASS_NAMES
@@ -74,9 +80,11 @@ def conclude(
             soup.halve(file)
             model = keras.saving.load_model(file, compile=False)
         validation = labelled(data, "validation")
-        logits = predictor.logits(model, validation.images, params.evaluate.batch_size)
-        targets = validation.targets.astype(int)
-        groups = data.index["group"].to_numpy()[data.rows("validation")]
+        once = validation.targets.astype(int)
+        swapped = aspect.swap(validation.images, once, header.typical_aspects(data, header.of(data)))
+        both = (predictor.logits(model, seen, params.evaluate.batch_size) for seen in (validation.images, swapped))
+        logits, targets = np.concatenate(list(both)), np.tile(once, 2)
+        groups = np.tile(data.index["group"].to_numpy()[data.rows("validation")], 2)
         calibrated, losses = calibration.choose(logits, targets, groups, params.train.calibration, params.train.seed)
         scores = calibrated.probabilities(logits)
         policy = params.train.operating_point
@@ -88,7 +96,7 @@ def conclude(
             calibration=calibrated,
             threshold=threshold,
             band=operating_point.choose_band(targets, scores, threshold, policy.band),
-            validation=metrics.binary_metrics(targets, scores, threshold),
+            validation=metrics.binary_metrics(once, scores[: len(once)], threshold),
             data=lineage(data),
             **card,
         )

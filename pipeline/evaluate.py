@@ -15,7 +15,7 @@ from pneumonia.evaluation.intervals import Estimate
 from pneumonia.images import aspect
 from pneumonia.images import store as images
 from pneumonia.inference.predictor import Predictor
-from pneumonia.labels import CLASS_NAMES, POSITIVE, target
+from pneumonia.labels import target
 from pneumonia.models import bundle as bundles
 
 IMAGES = Path("artifacts/images")
@@ -74,16 +74,9 @@ def _answers(
         rows = data.rows(subset)
         pixels, index = data.images[rows], data.index.iloc[rows]
         if name == "swapped":
-            pixels = aspect.swap(pixels, index["label"].map(target).to_numpy(int), _typical_aspects(data, facts))
+            pixels = aspect.swap(pixels, index["label"].map(target).to_numpy(int), header.typical_aspects(data, facts))
         answers[name] = judgement.Subset.of(index, predictor.logits(pixels, batch_size), facts)
     return answers
-
-
-def _typical_aspects(data: images.ImageStore, facts: pd.DataFrame) -> tuple[float, float]:
-    """Return the median width / height of the development files of NORMAL and of PNEUMONIA."""
-    development = data.index[data.index["subset"] != "test"]
-    median = facts.loc[development["path"], "aspect"].groupby(development["label"].to_numpy()).median()
-    return float(median[CLASS_NAMES[0]]), float(median[POSITIVE])
 
 
 def _scores(card: bundles.Card, subsets: Mapping[str, judgement.Subset]) -> dict[str, figures.Scores]:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from pneumonia.data.facts import header_facts
 from pneumonia.images.store import ImageStore
+from pneumonia.labels import CLASS_NAMES
 
 MANIFEST = Path("artifacts/manifest.parquet")
 PUBLISHED = Path("data/kermany-files.csv")
@@ -15,3 +16,11 @@ def of(data: ImageStore) -> pd.DataFrame:
     """Return the facts of all images of the store in its order; for the published dataset those of its own files."""
     manifest = pd.read_parquet(MANIFEST).set_index("path").loc[data.index["path"]].reset_index()
     return header_facts(manifest, PUBLISHED if data.source == "kermany" else None)
+
+
+def typical_aspects(data: ImageStore, facts: pd.DataFrame) -> tuple[float, float]:
+    """Return the median width / height of the development files of NORMAL and of PNEUMONIA."""
+    development = data.index[data.index["subset"] != "test"]
+    median = facts.loc[development["path"], "aspect"].groupby(development["label"].to_numpy()).median()
+    normal, pneumonia = (float(median[label]) for label in CLASS_NAMES)
+    return normal, pneumonia
