@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test repro ui lint format lock clean
+.PHONY: help demo test repro release ui lint format lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test: lint  ## Run all checks and tests
 
 repro: $(READY)  ## Run the pipeline on the real radiographs (dvc repro)
 	dvc repro
+
+release: $(READY)  ## Train and judge the released network anew (needs dvc repro; about an hour)
+	python -m pipeline.release
 
 ui: $(READY)  ## Open the runs in the MLflow UI on localhost (STORE=demo for the demo's)
 	@pneumonia ui --root $(STORE) --port $(PORT)

@@ -43,7 +43,8 @@ def main() -> None:
     contestants = {
         "plain script, every layer trained": plain["all"],
         "plain script, new head on a frozen backbone": plain["head"],
-        "this pipeline, `mobilenetv2`": _run("-m", "benchmarks.training_speed", "pipeline"),
+        "this pipeline, `mobilenetv2`": _run("-m", "benchmarks.training_speed", "pipeline", "mobilenetv2"),
+        "this pipeline, `probe`": _run("-m", "benchmarks.training_speed", "pipeline", "probe"),
     }
     steps = {name: _run("-m", "benchmarks.training_speed", "step", name)[-1]["rate"] for name in VARIANTS}
     RESULTS.write_text(_render(contestants, steps), encoding="utf-8")
@@ -67,8 +68,7 @@ def _run(*command: str | Path) -> list[dict[str, float]]:
 
 
 def _render(contestants: dict[str, list[dict[str, float]]], steps: dict[str, float]) -> str:
-    ours = list(contestants.values())[-1]
-    reached = _seconds(ours)
+    reached = _seconds(contestants["this pipeline, `mobilenetv2`"])
     lines = [
         "# Benchmarks",
         "",
@@ -103,9 +103,57 @@ def _seconds(points: list[dict[str, float]]) -> float | None:
     return next((point["seconds"] for point in points if point["auc"] >= TARGET_AUC), None)
 
 
-def train_as_the_pipeline_does() -> None:
-    """Decode, split off validation and train ``mobilenetv2`` of params.yaml until the target; a line per epoch."""
-    raise NotImplementedError
+class Reached(Exception):
+    """The target has been reached."""
+
+
+def train_as_the_pipeline_does(name: str) -> None:
+    """Decode, then train a model of params.yaml until the target; prints a line per epoch as the plain script does.
+
+    The AUC of a network is that on validation images that are cut and changed at random, as training reports it: it is
+    lower than on the images as they are.
+    """
+    import numpy as np
+    from sklearn.metrics import roc_auc_score
+
+    from pipeline import conclude
+    from pneumonia import config
+    from pneumonia.images import store as images
+    from pneumonia.inference import predictor
+    from pneumonia.models import fit, probe
+
+    params = config.load(Path("params.yaml"))
+    recipe = params.train.models[name]
+    splits = pd.read_parquet(SPLITS)
+    start = time.perf_counter()
+
+    def report(epoch: int, auc: float) -> None:
+        print(json.dumps({"epoch": epoch, "seconds": time.perf_counter() - start, "auc": auc}), flush=True)
+        if auc >= TARGET_AUC:
+            raise Reached
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        seen = splits[splits["subset"] != "test"]
+        images.write(seen, RAW, folder, size=params.prepare.size, source="", release="", workers=os.cpu_count() or 1)
+        data = images.read(folder)
+        train, validation = conclude.labelled(data, "train"), conclude.labelled(data, "validation")
+        try:
+            if isinstance(recipe, config.ProbeParams):
+                model, _ = probe.fit_probe(recipe, train.images, train.targets, params.train.seed)
+                logits = predictor.logits(model, validation.images, params.evaluate.batch_size)
+                report(1, float(roc_auc_score(validation.targets.astype(np.int64), logits)))
+            else:
+                fit.fit_network(
+                    recipe,
+                    train,
+                    validation,
+                    seed=params.train.seed,
+                    checkpoint=folder / "state",
+                    on_epoch=lambda epoch, values: report(epoch, values["val_auc"]),
+                )
+        except Reached:
+            pass
 
 
 def time_steps(name: str) -> None:
@@ -148,7 +196,7 @@ def time_steps(name: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["pipeline"]:
-        train_as_the_pipeline_does()
+        train_as_the_pipeline_does(sys.argv[2])
     elif sys.argv[1:2] == ["step"]:
         time_steps(sys.argv[2])
     else:

@@ -29,7 +29,7 @@ def main(params: config.Params) -> None:
     told = shortcuts_data.audit(data.images, data.index, facts, params.audit, params.evaluate.bootstrap)
     test = data.rows("test")
     models = {
-        name: _audit_model(BUNDLES / name, data.images[test], data.index.iloc[test], facts, params)
+        name: audit_model(BUNDLES / name, data.images[test], data.index.iloc[test], facts, params)
         for name in params.train.models
     }
     report = shortcuts_report.assemble(told, models, params.audit)
@@ -48,9 +48,10 @@ def main(params: config.Params) -> None:
     print(f"Why: {PAGE}")
 
 
-def _audit_model(
+def audit_model(
     folder: Path, pixels: np.ndarray, index: pd.DataFrame, facts: pd.DataFrame, params: config.Params
 ) -> dict[str, Any]:
+    """Judge the model of a bundle on test images."""
     predictor = Predictor.load(folder)
     return shortcuts_model.audit(
         _scorer(predictor, params.evaluate.batch_size),

@@ -30,9 +30,6 @@ SUBSETS = {"validation": "validation", "swapped": "validation", "test": "test"}
 """Which images each subset has; ``swapped`` shows those of either class in the shape of the other's."""
 HEADLINES = ("roc_auc", "accuracy", "sensitivity", "specificity")
 
-Answers = dict[str, dict[str, judgement.Subset]]
-"""By model and subset."""
-
 
 def main(params: config.Params) -> None:
     """Write metrics, judgements, predictions per image, plot tables and pictures, and log them in the MLflow runs."""
@@ -40,43 +37,44 @@ def main(params: config.Params) -> None:
     facts = header.of(data)
     cuts = slices.size_cuts(facts[(data.index["subset"] != "test").to_numpy()])
     cards = {name: bundles.read(BUNDLES / name).card for name in params.train.models}
-    answers = {name: _answers(BUNDLES / name, data, facts, params.evaluate.batch_size) for name in cards}
-    scores = {name: _scores(cards[name], subsets) for name, subsets in answers.items()}
+    seen = {name: answers(BUNDLES / name, data, facts, params.evaluate.batch_size) for name in cards}
+    scores = {name: _scores(cards[name], subsets) for name, subsets in seen.items()}
     results = {
         name: {
             subset: metrics.binary_metrics(s.targets, s.probabilities, s.threshold) for subset, s in subsets.items()
         }
         for name, subsets in scores.items()
     }
-    judgements = {name: judgement.judge(cards[name], answers[name], cuts, params.evaluate) for name in cards}
+    judgements = {name: judgement.judge(cards[name], seen[name], cuts, params.evaluate) for name in cards}
     subset, metric = params.register_.subset, params.register_.metric
     best = max(sorted(results), key=lambda name: results[name][subset][metric])
-    comparison = judgement.compare(cards, answers, best, params.evaluate.bootstrap)
-    _write_json(METRICS, results)
-    _write_json(COMPARISON, {"chosen_by": f"{metric} on {subset}"} | comparison)
+    comparison = judgement.compare(cards, seen, best, params.evaluate.bootstrap)
+    write_json(METRICS, results)
+    write_json(COMPARISON, {"chosen_by": f"{metric} on {subset}"} | comparison)
     pictures = _draw(scores, judgements)
     store = tracking.open_store(Path())
     for name, card in cards.items():
-        _write_json(JUDGEMENT / f"{name}.json", judgements[name])
-        predictions = _write_tables(card, answers[name], scores[name], data)
+        write_json(JUDGEMENT / f"{name}.json", judgements[name])
+        table = _write_tables(card, seen[name], scores[name], data)
         run_id = runs.ensure(store, bundles.read(BUNDLES / name))
-        files = [predictions, JUDGEMENT / f"{name}.json", COMPARISON, *pictures]
+        files = [table, JUDGEMENT / f"{name}.json", COMPARISON, *pictures]
         tracking.log_evaluation(store, run_id, results[name], files)
-    print(_table(judgements))
+    print(headlines(judgements))
 
 
-def _answers(
+def answers(
     folder: Path, data: images.ImageStore, facts: pd.DataFrame, batch_size: int
 ) -> dict[str, judgement.Subset]:
+    """Return what the model of a bundle answers for the images of every subset, with all that is known of them."""
     predictor = Predictor.load(folder)
-    answers = {}
+    seen = {}
     for name, subset in SUBSETS.items():
         rows = data.rows(subset)
         pixels, index = data.images[rows], data.index.iloc[rows]
         if name == "swapped":
             pixels = aspect.swap(pixels, index["label"].map(target).to_numpy(int), header.typical_aspects(data, facts))
-        answers[name] = judgement.Subset.of(index, predictor.logits(pixels, batch_size), facts)
-    return answers
+        seen[name] = judgement.Subset.of(index, predictor.logits(pixels, batch_size), facts)
+    return seen
 
 
 def _scores(card: bundles.Card, subsets: Mapping[str, judgement.Subset]) -> dict[str, figures.Scores]:
@@ -100,22 +98,12 @@ def _draw(scores: dict[str, dict[str, figures.Scores]], judgements: Mapping[str,
 
 def _write_tables(
     card: bundles.Card,
-    answers: Mapping[str, judgement.Subset],
+    seen: Mapping[str, judgement.Subset],
     scores: Mapping[str, figures.Scores],
     data: images.ImageStore,
 ) -> Path:
-    predictions = pd.concat(
-        data.index.iloc[data.rows(SUBSETS[subset])][["path", "subset", "label", "cause", "group"]].assign(
-            subset=subset,
-            logit=answers[subset].logits.round(6),
-            probability=s.probabilities.round(6),
-            predicted=figures.confusion_table(s)["predicted"].to_numpy(),
-            indeterminate=card.band.holds(s.probabilities),
-        )
-        for subset, s in scores.items()
-    )
     tables = {
-        PREDICTIONS: predictions,
+        PREDICTIONS: predictions(card, seen, data),
         PLOTS / "roc": figures.roc_table(scores["test"]),
         PLOTS / "pr": figures.pr_table(scores["test"]),
         PLOTS / "confusion": figures.confusion_table(scores["test"]),
@@ -126,12 +114,29 @@ def _write_tables(
     return PREDICTIONS / f"{card.name}.csv"
 
 
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+def predictions(card: bundles.Card, seen: Mapping[str, judgement.Subset], data: images.ImageStore) -> pd.DataFrame:
+    """Return a row per image and subset: what it is, and what was answered."""
+    scores = _scores(card, seen)
+    return pd.concat(
+        data.index.iloc[data.rows(SUBSETS[subset])][["path", "subset", "label", "cause", "group"]].assign(
+            subset=subset,
+            logit=seen[subset].logits.round(6),
+            probability=s.probabilities.round(6),
+            predicted=figures.confusion_table(s)["predicted"].to_numpy(),
+            indeterminate=card.band.holds(s.probabilities),
+        )
+        for subset, s in scores.items()
+    )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a report."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _table(judgements: Mapping[str, dict[str, Any]]) -> str:
+def headlines(judgements: Mapping[str, dict[str, Any]]) -> str:
+    """Return the figures of note with their intervals, a line per model and subset."""
     rows = {
         (name, subset): {figure: str(Estimate(**judged["figures"][figure])) for figure in HEADLINES}
         | {"answered": str(Estimate(**judged["band"]["coverage"]))}

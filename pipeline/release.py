@@ -1,24 +1,43 @@
-"""The network in release/ (`make release`): trained on what `dvc repro prepare` leaves, for longer than a stage may.
+"""The network in release/ (`make release`): trained on the images of `dvc repro`, for longer than a stage may.
 
-A run that is killed goes on where it was.
+``train`` writes the bundle, ``judge`` all that is said of it: release/reports/ and MODEL_CARD.md. A training that is
+killed goes on where it was.
 """
 
+import functools
+import json
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import conclude, stage
+from pipeline import audit, conclude, evaluate, stage
+from pipeline import facts as header
 from pneumonia import config, tracking
+from pneumonia.evaluation import judgement, model_card, shortcuts_report, slices
 from pneumonia.images import store as images
+from pneumonia.models import bundle as bundles
 from pneumonia.models import fit, soup
 
 NAME = "release"
 IMAGES = Path("artifacts/images")
 CHECKPOINTS = Path("artifacts/checkpoints")
 RELEASE = Path("release")
+REPORTS = RELEASE / "reports"
+CARD = Path("MODEL_CARD.md")
+REGISTERED = Path("reports/registered.json")
+DATA_AUDIT = Path("reports/shortcuts.json")
 
 
-def main(params: config.Params) -> None:
+def main(params: config.Params, commands: list[str]) -> None:
+    """Run the commands in turn."""
+    known: dict[str, Callable[[config.Params], None]] = {"train": train, "judge": judge}
+    for command in commands:
+        known[command](params)
+
+
+def train(params: config.Params) -> None:
     """Train the networks of all seeds, average them, and write the bundle."""
     data = images.read(IMAGES)
     description = tracking.RunDescription(
@@ -47,6 +66,31 @@ def main(params: config.Params) -> None:
         shutil.rmtree(_checkpoint(seed))
 
 
+def judge(params: config.Params) -> None:
+    """Judge and audit the bundle as the stages do theirs, compare it with the challenger, and write the model card."""
+    data, bundle = images.read(IMAGES), bundles.read(RELEASE)
+    facts = header.of(data)
+    challenger = bundles.read(evaluate.BUNDLES / json.loads(REGISTERED.read_text())["model"])
+    seen = {
+        found.card.name: evaluate.answers(found.folder, data, facts, params.evaluate.batch_size)
+        for found in (bundle, challenger)
+    }
+    cards = {found.card.name: found.card for found in (bundle, challenger)}
+    cuts = slices.size_cuts(facts[(data.index["subset"] != "test").to_numpy()])
+    judged = judgement.judge(bundle.card, seen[NAME], cuts, params.evaluate)
+    comparison = judgement.compare(cards, seen, challenger.card.name, params.evaluate.bootstrap)
+    test = data.rows("test")
+    audited = audit.audit_model(RELEASE, data.images[test], data.index.iloc[test], facts, params)
+    shortcuts = shortcuts_report.assemble(json.loads(DATA_AUDIT.read_text())["data"], {NAME: audited}, params.audit)
+    evaluate.write_json(REPORTS / "judgement.json", judged)
+    evaluate.write_json(REPORTS / "comparison.json", comparison)
+    evaluate.write_json(REPORTS / "shortcuts.json", shortcuts)
+    evaluate.predictions(bundle.card, seen[NAME], data).to_csv(REPORTS / "predictions.csv", index=False)
+    CARD.write_text(model_card.render(bundle.card, judged, shortcuts, comparison), encoding="utf-8")
+    print(evaluate.headlines({NAME: judged}))
+    print(f"shortcut audit: {audited['verdict']}")
+
+
 def _network(recipe: config.FinetuneParams, data: images.ImageStore, seed: int, run: tracking.Run) -> Any:
     model, _ = fit.fit_network(
         recipe,
@@ -64,4 +108,4 @@ def _checkpoint(seed: int) -> Path:
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    stage.run(functools.partial(main, commands=sys.argv[1:] or ["train", "judge"]))
