@@ -97,10 +97,10 @@ def _render(rows: dict[str, dict[str, float]]) -> str:
 INTRODUCTION = f"""# What each part of the training recipe gives
 
 Command: `python -m benchmarks.ablation` (writes this page and ablation.json). MobileNetV2 (0.35),
-{SHORT["epochs"]} epochs on {SHORT["train_size"]} pixels, one seed; patient-grouped validation, no image of the official
-test set. *Swapped* are the validation images with those of each class cut to the shape that is typical of the other
-class: who reads the shape of the film falls there, who reads the lungs does not. Each row adds one thing to the row
-above it.
+{SHORT["epochs"]} epochs on {SHORT["train_size"]} pixels, one seed; patient-grouped validation, no image of the
+official test set. *Swapped* are the validation images with those of each class cut to the shape that is typical of the
+other class: who reads the shape of the film falls there, who reads the lungs does not. Each row adds one thing to the
+row above it.
 """
 
 

@@ -7,6 +7,7 @@ ROOT = Path(__file__).parent.parent
 
 NEEDS_ANOTHER_MACHINE = {
     "make repro": "trains on the real radiographs for some twenty minutes",
+    "make release": "trains on the real radiographs for most of an hour",
     "dvc remote add --default storage s3://bucket/pneumonia": "needs a bucket; a local remote is tested in its place",
     "dvc push": "tested with a local remote",
     "dvc pull": "tested with a local remote",

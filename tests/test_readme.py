@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from pneumonia import config
+from pneumonia.evaluation.intervals import Estimate
 from tests import readme
 
 RUN_HERE = {"make demo", "make ui"}
@@ -42,22 +43,27 @@ def test_the_example_of_another_backbone_is_valid(tmp_path: Path) -> None:
     assert config.load(tmp_path / "params.yaml").train.models["efficientnetb0"].kind == "finetune"
 
 
-def test_the_table_of_results_is_that_of_the_reports() -> None:
-    metrics = json.loads((readme.ROOT / "reports/metrics.json").read_text())
-    columns = ("roc_auc", "accuracy", "sensitivity", "specificity", "f1")
-    expected = [
-        [model, subset, *(f"{subsets[subset][column]:.3f}" for column in columns)]
-        for model, subsets in metrics.items()
-        for subset in ("validation", "swapped", "test")
+def results(judgement: Path) -> list[list[str]]:
+    """Rows of a table of results: model, subset and figures with their intervals."""
+    judged = json.loads(judgement.read_text())
+    columns = ("roc_auc", "accuracy", "sensitivity", "specificity")
+    return [
+        [judged["model"], subset, *(str(Estimate(**told["figures"][column])) for column in columns)]
+        for subset, told in judged["subsets"].items()
     ]
-    rows = re.findall(
-        r"^\| `(\w+)` \| (validation|swapped|test) \| (.+) \|$", (readme.ROOT / "README.md").read_text(), re.M
-    )
+
+
+def test_the_tables_of_results_are_those_of_the_reports() -> None:
+    models = yaml.safe_load((readme.ROOT / "params.yaml").read_text())["train"]["models"]
+    judgements = [readme.ROOT / f"reports/judgement/{model}.json" for model in models]
+    expected = [row for file in [*judgements, readme.ROOT / "release/reports/judgement.json"] for row in results(file)]
+    text = (readme.ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (validation|swapped|test) \| (.+) \|$", text, re.M)
     assert [[model, subset, *figures.split(" | ")] for model, subset, figures in rows] == expected
 
 
 def test_local_links_lead_somewhere() -> None:
-    for page in ("README.md", "CONTRIBUTING.md", "DATA_CARD.md", "CHANGELOG.md"):
+    for page in ("README.md", "CONTRIBUTING.md", "DATA_CARD.md", "MODEL_CARD.md", "CHANGELOG.md", "docs/ablation.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", (readme.ROOT / page).read_text()):
             assert (readme.ROOT / target).exists(), f"{page} links to {target}"
 

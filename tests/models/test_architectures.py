@@ -228,3 +228,23 @@ def test_imagenet_weights_are_found_in_keras_home(mirror: Path) -> None:
     run = subprocess.run([sys.executable, "-c", PRETRAINED], env=environment, capture_output=True, text=True)
 
     assert run.returncode == 0, run.stderr
+
+
+def test_the_same_network_at_another_size(finetuned: keras.Model) -> None:
+    larger = architectures.at_size(finetuned, 2 * SIZE)
+
+    assert larger.input.shape == (None, 2 * SIZE, 2 * SIZE, 1)
+    for got, wanted in zip(larger.get_weights(), finetuned.get_weights(), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    back = architectures.at_size(larger, SIZE)
+    np.testing.assert_array_equal(answers(back), answers(finetuned))
+
+
+def test_a_weights_path_may_name_environment_variables(weights_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_FOLDER", str(weights_file.parent))
+
+    model = architectures.finetune(finetune(weights=f"$SOME_FOLDER/{weights_file.name}"), SIZE)
+
+    direct = architectures.finetune(finetune(weights=str(weights_file)), SIZE)
+    for got, wanted in zip(model.get_weights()[:-2], direct.get_weights()[:-2], strict=True):
+        np.testing.assert_array_equal(got, wanted)

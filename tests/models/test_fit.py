@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 import pipeline
-from pneumonia.config import AugmentParams, CnnParams
+from pneumonia.config import AugmentParams, CnnParams, FinetuneParams
 from pneumonia.errors import TrainingError
 from pneumonia.models import architectures
 from pneumonia.models import fit as fit_module
@@ -254,3 +254,57 @@ def kill_in_third_epoch(epoch: int, metrics: dict[str, float]) -> None:
 
 if __name__ == "__main__":
     fit(Path(sys.argv[1]), on_epoch=kill_in_third_epoch)
+
+
+def small_backbone(params: FinetuneParams, size: int) -> keras.Model:
+    inputs = keras.Input((size, size, 1), name="pixels")
+    x = keras.layers.Conv2D(8, 3, activation="relu")(keras.layers.Rescaling(1 / 255)(inputs))
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(inputs, keras.layers.Dense(1, name="logit")(pooled))
+
+
+def finetune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> tuple[keras.Model, pd.DataFrame]:
+    """Train the small backbone for an epoch that changes next to nothing."""
+    monkeypatch.setattr(architectures, "finetune", small_backbone)
+    recipe = {"kind": "finetune", "backbone": "any", "weights": "any", "epochs": 1, "batch_size": 8}
+    params = FinetuneParams.model_validate(recipe | {"learning_rate": 1e-9, "weight_decay": 0.0} | changes)
+    return fit_network(
+        params,
+        toy(60, seed=0),
+        toy(40, seed=1),
+        seed=SEED,
+        checkpoint=tmp_path / "state",
+        on_epoch=lambda epoch, metrics: None,
+    )
+
+
+def test_a_warm_start_knows_the_classes_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, cold = finetune(tmp_path / "cold", monkeypatch, warm_start=False)
+    _, warm = finetune(tmp_path / "warm", monkeypatch, warm_start=True)
+
+    assert warm["val_loss"].item() < cold["val_loss"].item()
+    assert warm["val_auc"].item() > 0.8
+
+
+def test_what_learns_on_small_images_answers_on_those_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = finetune(tmp_path, monkeypatch, train_size=32, warm_start=True)
+    enlarged = toy(40, seed=1).images.repeat(2, axis=1).repeat(2, axis=2)
+
+    larger, _ = fit_network(
+        FinetuneParams.model_validate(
+            {"kind": "finetune", "backbone": "any", "weights": "any", "epochs": 1, "batch_size": 8}
+            | {"learning_rate": 1e-9, "train_size": 32}
+        ),
+        LabelledImages(toy(60, seed=0).images.repeat(2, axis=1).repeat(2, axis=2), toy(60, seed=0).targets),
+        LabelledImages(enlarged, toy(40, seed=1).targets),
+        seed=SEED,
+        checkpoint=tmp_path / "larger",
+        on_epoch=lambda epoch, metrics: None,
+    )
+
+    assert model.input.shape[1] == 32
+    assert larger.input.shape[1] == 64
+    logits = larger.predict(enlarged[..., None], verbose=0)[:, 0]
+    assert logits[toy(40, seed=1).targets == 1].mean() > logits[toy(40, seed=1).targets == 0].mean()
