@@ -15,6 +15,7 @@ from typing import Any
 from pipeline import audit, conclude, evaluate, stage
 from pipeline import facts as header
 from pneumonia import config, tracking
+from pneumonia.data import definition
 from pneumonia.evaluation import judgement, model_card, shortcuts_report, slices
 from pneumonia.images import store as images
 from pneumonia.models import bundle as bundles
@@ -26,6 +27,7 @@ CHECKPOINTS = Path("artifacts/checkpoints")
 RELEASE = Path("release")
 REPORTS = RELEASE / "reports"
 CARD = Path("MODEL_CARD.md")
+DATASET = Path("data/kermany.yaml")
 REGISTERED = Path("reports/registered.json")
 DATA_AUDIT = Path("reports/shortcuts.json")
 
@@ -86,7 +88,10 @@ def judge(params: config.Params) -> None:
     evaluate.write_json(REPORTS / "comparison.json", comparison)
     evaluate.write_json(REPORTS / "shortcuts.json", shortcuts)
     evaluate.predictions(bundle.card, seen[NAME], data).to_csv(REPORTS / "predictions.csv", index=False)
-    CARD.write_text(model_card.render(bundle.card, judged, shortcuts, comparison), encoding="utf-8")
+    page = model_card.render(
+        bundle.card, judged, shortcuts, comparison, published=definition.load(DATASET), command="make release"
+    )
+    CARD.write_text(page, encoding="utf-8")
     print(evaluate.headlines({NAME: judged}))
     print(f"shortcut audit: {audited['verdict']}")
 

@@ -21,7 +21,7 @@ from pipeline import demo
 from pneumonia import tracking
 from tests import readme
 
-STAGES = ("download", "validate", "split", "prepare", "train", "evaluate", "explain", "audit", "register")
+STAGES = ("download", "validate", "split", "prepare", "train", "evaluate", "explain", "audit", "register", "card")
 SMALL: dict[str, Any] = {
     "data": {"source": "phantom", "phantom": {"patients": 48, "size": 96, "difficulty": 0.0}},
     "validate": {"minimum_pixels": 50},
@@ -153,6 +153,8 @@ def test_whole_road_leaves_metrics_pictures_predictions_and_a_registered_challen
     assert audited["models"]["cnn"]["auc"]["value"] == pytest.approx(auc, abs=1e-6)
     assert "no alarm" in (finished.folder / "reports/shortcuts.md").read_text()
     registered = finished.json("reports/registered.json")
+    page = (finished.folder / "reports/model_card.md").read_text()
+    assert page.startswith(f"# Model card: {registered['model']}\n")
     best = max(sorted(metrics), key=lambda model: metrics[model]["swapped"]["roc_auc"])
     assert (registered["model"], registered["alias"]) == (best, "challenger")
     assert registered["source"] == "phantom"
@@ -225,8 +227,9 @@ def test_root_of_the_dag_is_the_dataset_definition(finished: Project) -> None:
         ("src/pneumonia/models/augment.py", {"train@cnn", "train@mobilenetv2"}),
         ("src/pneumonia/evaluation/figures.py", {"train@cnn", "train@mobilenetv2", "evaluate", "explain", "audit"}),
         ("src/pneumonia/inference/overlay.py", {"explain"}),
-        ("src/pneumonia/evaluation/shortcuts_report.py", {"audit"}),
+        ("src/pneumonia/evaluation/shortcuts_report.py", {"audit", "card"}),
         ("src/pneumonia/registry.py", {"register"}),
+        ("src/pneumonia/evaluation/model_card.py", {"card"}),
         ("src/pneumonia/cli.py", set()),
     ],
 )

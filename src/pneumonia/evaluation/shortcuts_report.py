@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pneumonia.config import AuditParams
+from pneumonia.evaluation.markdown import head, interval, row
 from pneumonia.evaluation.shortcuts_model import FAIL, PASS, UNKNOWN
 
 Record = Mapping[str, Any]
@@ -116,7 +117,7 @@ def markdown(report: Record) -> str:
     verdicts = [verdict for verdict in (PASS, FAIL, UNKNOWN) if verdict in {m["verdict"] for m in models.values()}]
     summary = SUMMARY.format(
         alarm="ALARM" if data["alarm"] else "no alarm",
-        data=_data_sentences(data),
+        data=data_sentences(data),
         models="\n".join(f"- `{name}`: {_model_sentence(model)}" for name, model in models.items()),
         meaning=" ".join(MEANINGS[found] for found in (data["alarm"], *verdicts)),
     )
@@ -131,7 +132,7 @@ def model_section(name: str, model: Record) -> str:
     lines = [
         f"### {name}: {model['verdict']}",
         "",
-        f"AUC of all {model['images']} images of {model['patients']} patients: {_interval(model['auc'])}.",
+        f"AUC of all {model['images']} images of {model['patients']} patients: {interval(model['auc'])}.",
         "",
         *_matched_table(model["matched"]),
         "",
@@ -143,7 +144,8 @@ def model_section(name: str, model: Record) -> str:
     return "\n".join(lines)
 
 
-def _data_sentences(data: Record) -> str:
+def data_sentences(data: Record) -> str:
+    """Say what was found in the data, for a record of `shortcuts_data.audit`."""
     if not data["alarm"]:
         return (
             "No fact of the files, and nothing in the outermost frame of the pictures, tells the classes apart with "
@@ -155,7 +157,7 @@ def _data_sentences(data: Record) -> str:
         if telling:
             best = max(telling, key=lambda name: abs(telling[name]["auc"] - 0.5))
             told = f"{len(telling)} of {sum(witness['can_alarm'] for witness in data['witnesses'].values())}"
-            found.append(f"on {part} {told}, best {NAMES[best]} with an AUC of {_interval(telling[best], 'auc')}")
+            found.append(f"on {part} {told}, best {NAMES[best]} with an AUC of {interval(telling[best], 'auc')}")
         else:
             found.append(f"on {part} none")
     return (
@@ -164,7 +166,7 @@ def _data_sentences(data: Record) -> str:
 
 
 def _model_sentence(model: Record) -> str:
-    found = f"**{model['verdict']}**, with an AUC of {_interval(model['auc'])} on all images."
+    found = f"**{model['verdict']}**, with an AUC of {interval(model['auc'])} on all images."
     for outcome, lead in ((FAIL, "It fails on"), (UNKNOWN, "It cannot be told for")):
         reasons = list(_reasons(model, outcome))
         if reasons:
@@ -175,12 +177,12 @@ def _model_sentence(model: Record) -> str:
 def _reasons(model: Record, outcome: str) -> Iterator[str]:
     for fact, entry in model["matched"].items():
         if entry["outcome"] == outcome:
-            found = f"AUC {_interval(entry['auc'])}" if "auc" in entry else f"{entry['pairs']} pairs"
+            found = f"AUC {interval(entry['auc'])}" if "auc" in entry else f"{entry['pairs']} pairs"
             yield f"images alike in {NAMES[fact]}, {found}"
     for label, facts in model["follows"].items():
         for fact, entry in facts.items():
             if entry.get("outcome") == outcome:
-                yield f"its score within {label}, which follows {NAMES[fact]} by {_interval(entry['correlation'])}"
+                yield f"its score within {label}, which follows {NAMES[fact]} by {interval(entry['correlation'])}"
     for name, entry in model.get("perturbations", {}).items():
         if entry.get("outcome") == outcome:
             yield f"the same image as {NAMES[name]}, which turns {entry['flipped']['value']:.1%} of its decisions"
@@ -190,8 +192,8 @@ def _data_section(data: Record, limits: Record) -> str:
     rows = []
     for name, witness in data["witnesses"].items():
         alarms = ", ".join(part for part in PARTS if witness[part]["alarm"])
-        cells = (NAMES[name], witness["higher_in"], *(_interval(witness[part], "auc") for part in PARTS))
-        rows.append(_row(*cells, alarms or ("no" if witness["can_alarm"] else "(never)")))
+        cells = (NAMES[name], witness["higher_in"], *(interval(witness[part], "auc") for part in PARTS))
+        rows.append(row(*cells, alarms or ("no" if witness["can_alarm"] else "(never)")))
     return DATA.format(
         counts=", ".join(f"{part} {data['images'][part]:,} of {data['patients'][part]:,} patients" for part in PARTS),
         border=limits["border"],
@@ -202,52 +204,36 @@ def _data_section(data: Record, limits: Record) -> str:
 
 
 def _matched_table(matched: Record) -> Iterator[str]:
-    yield from _head("alike in", "pairs", "patients NORMAL / PNEUMONIA", "AUC", "fact itself", "outcome")
+    yield from head("alike in", "pairs", "patients NORMAL / PNEUMONIA", "AUC", "fact itself", "outcome")
     for fact, entry in matched.items():
         patients = " / ".join(str(count) for count in entry["patients"].values())
-        figures = (_interval(entry[name]) if name in entry else "-" for name in ("auc", "fact_auc"))
+        figures = (interval(entry[name]) if name in entry else "-" for name in ("auc", "fact_auc"))
         outcome = "too few pairs to say" if entry["outcome"] == UNKNOWN else entry["outcome"]
-        yield _row(NAMES[fact], f"{entry['pairs']:,}", patients, *figures, outcome)
+        yield row(NAMES[fact], f"{entry['pairs']:,}", patients, *figures, outcome)
 
 
 def _follows_table(follows: Record) -> Iterator[str]:
-    yield from _head("score follows", *(cell for label in follows for cell in (f"within {label}", "outcome")))
+    yield from head("score follows", *(cell for label in follows for cell in (f"within {label}", "outcome")))
     for fact in next(iter(follows.values())):
         cells = []
         for facts in follows.values():
             correlation = facts[fact].get("correlation")
-            cells += [_interval(correlation) if correlation else "the same in all", _outcome(facts[fact])]
-        yield _row(NAMES[fact], *cells)
+            cells += [interval(correlation) if correlation else "the same in all", _outcome(facts[fact])]
+        yield row(NAMES[fact], *cells)
 
 
 def _perturbation_table(perturbations: Record) -> Iterator[str]:
-    yield from _head(
-        "the same image", "probability moves by", "direction", "decisions turned", "AUC change", "outcome"
-    )
+    yield from head("the same image", "probability moves by", "direction", "decisions turned", "AUC change", "outcome")
     for name, entry in perturbations.items():
-        yield _row(
+        yield row(
             NAMES[name],
-            _interval(entry["mean_absolute_change"]),
+            interval(entry["mean_absolute_change"]),
             f"{entry['mean_change']['value']:+.3f}",
-            _interval(entry["flipped"]),
-            _interval(entry["auc_change"]),
+            interval(entry["flipped"]),
+            interval(entry["auc_change"]),
             _outcome(entry),
         )
 
 
-def _head(*cells: str) -> tuple[str, str]:
-    return _row(*cells), _row(*("---" for _ in cells))
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def _outcome(entry: Record) -> str:
     return str(entry.get("outcome", "(not judged)"))
-
-
-def _interval(figure: Record, value: str = "value") -> str:
-    """Write a figure with the ends of its interval where it has one."""
-    ends = "" if figure["low"] is None else f" ({figure['low']:.3f} to {figure['high']:.3f})"
-    return f"{figure[value]:.3f}{ends}"
