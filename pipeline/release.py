@@ -88,9 +88,8 @@ def judge(params: config.Params) -> None:
     evaluate.write_json(REPORTS / "comparison.json", comparison)
     evaluate.write_json(REPORTS / "shortcuts.json", shortcuts)
     evaluate.predictions(bundle.card, seen[NAME], data).to_csv(REPORTS / "predictions.csv", index=False)
-    page = model_card.render(
-        bundle.card, judged, shortcuts, comparison, published=definition.load(DATASET), command="make release"
-    )
+    published = definition.load(DATASET) if data.source == "kermany" else None
+    page = model_card.render(bundle.card, judged, shortcuts, comparison, published=published, command="make release")
     CARD.write_text(page, encoding="utf-8")
     print(evaluate.headlines({NAME: judged}))
     print(f"shortcut audit: {audited['verdict']}")
