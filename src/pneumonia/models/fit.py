@@ -97,11 +97,12 @@ def _train_size(params: CnnParams | FinetuneParams, train: LabelledImages) -> in
 
 
 def _build(params: CnnParams | FinetuneParams, train: LabelledImages, seed: int) -> keras.Model:
-    size = _train_size(params, train)
+    size = train.images.shape[1]
     if isinstance(params, CnnParams):
         model = architectures.cnn(params, size)
     else:
-        model = architectures.finetune(params, size)
+        # Made at the size of its input, whose pretrained weights are at hand wherever the probe's are.
+        model = architectures.at_size(architectures.finetune(params, size), _train_size(params, train))
         if params.warm_start:
             _warm_start(model, params, train, seed)
     steps = params.epochs * -(-len(train.targets) // params.batch_size)
