@@ -18,11 +18,11 @@ from pathlib import Path
 import pandas as pd
 
 TARGET_AUC = 0.98
-EPOCHS = 12
+EPOCHS = 5
 RAW, SPLITS = Path("artifacts/raw"), Path("artifacts/splits.parquet")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PLAIN = Path(__file__).with_name("plain_keras.py")
-STEPS = 12
+STEPS = 8
 
 VARIANTS = {
     "every layer learns, batch statistics too (plain Keras)": {"train_batch_norm": True, "keep_memory": False},
