@@ -5,8 +5,8 @@ places of the last feature map, of the features weighted as the unit weights the
 activation map (Zhou et al. 2016, arXiv:1512.04150). For such networks Grad-CAM (Selvaraju et al. 2017,
 arXiv:1610.02391) is the same up to a factor, and so is HiResCAM (Draelos and Carin 2020, arXiv:2011.08891): no
 gradient is needed, and the map leaves out nothing that the network has weighed. The bias is part of every place here,
-so that a place's evidence is what the network would answer if all of the image looked like it: where the bias is large,
-what is weighed alone may speak against pneumonia everywhere in an image that the network is sure of.
+so that a place's evidence is what the network would answer if all of the image looked like it. Where the bias is
+large, what is weighed alone may speak against pneumonia everywhere in an image that the network is sure of.
 
 The feature map is coarse (4 x 4 to 8 x 8), so the map is averaged over shifts of the image by half a cell. On 63
 validation phantoms the share of maps that point into the lesion grew by that from 0.32 to 0.75 (cnn) and from 0.40 to
