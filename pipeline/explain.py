@@ -1,4 +1,8 @@
-"""Stage *explain*: what the models look at, in pictures of chosen test images, and on phantoms the pointing game."""
+"""Stage *explain*: what the models look at, in pictures of chosen test images, and on phantoms the pointing game.
+
+Evidence is told against what NORMAL validation images have at the same place: a network that is sure of pneumonia
+because it finds no clear lung has no place that speaks for pneumonia by itself.
+"""
 
 import json
 import shutil
@@ -18,7 +22,7 @@ from pneumonia.images import store as images
 from pneumonia.inference import overlay
 from pneumonia.inference.explain import Explainer
 from pneumonia.inference.predictor import Predictor
-from pneumonia.labels import POSITIVE
+from pneumonia.labels import CLASS_NAMES, POSITIVE
 
 IMAGES = Path("artifacts/images")
 BUNDLES = Path("artifacts/models")
@@ -26,6 +30,8 @@ PREDICTIONS = Path("reports/predictions")
 PICTURES = Path("artifacts/explanations")
 REPORT = Path("reports/explanations.json")
 
+NORMALS = 64
+"""So many NORMAL validation images say what a place is like without pneumonia."""
 SMALLEST_SCALE = 0.1
 """Logits; evidence that is weaker everywhere stays pale."""
 
@@ -43,9 +49,10 @@ def main(params: config.Params) -> None:
         predictor = Predictor.load(BUNDLES / name)
         explainer = Explainer(predictor.model)
         cases = _choose_cases(name, predictor.bundle.card.threshold, params.explain.cases)
-        pictures = _draw_cases(name, cases, data, explainer, truth)
+        normal = _normal_evidence(explainer, data)
+        pictures = _draw_cases(name, cases, data, explainer, normal, truth)
         report[name] = {
-            "pointing_game": truth.play(explainer, params.evaluate) if truth else NOT_APPLICABLE,
+            "pointing_game": truth.play(explainer, normal, params.evaluate) if truth else NOT_APPLICABLE,
             "cases": [
                 {
                     "rule": case.rule,
@@ -93,17 +100,30 @@ def _choose_cases(model: str, threshold: float, count: int) -> pd.DataFrame:
     return pd.concat(chosen)[["rule", "path", "label", "probability"]]
 
 
+def _normal_evidence(explainer: Explainer, data: images.ImageStore) -> NDArray[np.float32]:
+    """Return the mean evidence map (size, size) of NORMAL validation images, the first by path."""
+    rows = data.rows("validation")
+    normal = rows[(data.index["label"].iloc[rows] == CLASS_NAMES[0]).to_numpy()][:NORMALS]
+    mean: NDArray[np.float32] = explainer.evidence(data.images[normal]).mean(axis=0)
+    return mean
+
+
 def _draw_cases(
-    model: str, cases: pd.DataFrame, data: images.ImageStore, explainer: Explainer, truth: "_Truth | None"
+    model: str,
+    cases: pd.DataFrame,
+    data: images.ImageStore,
+    explainer: Explainer,
+    normal: NDArray[np.float32],
+    truth: "_Truth | None",
 ) -> list[Path]:
     """Draw the cases of one model, all on one scale of evidence, and return the files.
 
-    The strongest colour is what half of the cases reach, so that one very certain case does not pale all others.
+    All but the strongest hundredth of all places stay below the strongest colour, so that the differences show.
     """
     rows = pd.Index(data.index["path"]).get_indexer(cases["path"])
     pixels = data.images[rows]
-    evidence = explainer.evidence(pixels)
-    scale = max(float(np.median(evidence.max(axis=(1, 2)))), SMALLEST_SCALE)
+    evidence = explainer.evidence(pixels) - normal
+    scale = max(float(np.quantile(evidence, 0.99)), SMALLEST_SCALE)
     files = []
     for position, case in enumerate(cases.itertuples()):
         number = int((cases["rule"].iloc[:position] == case.rule).sum()) + 1
@@ -131,14 +151,15 @@ class _Truth:
     def lesion(self, path: str) -> Masks:
         return self._stretch(self._cases[path].draw(self._params).lesion)
 
-    def play(self, explainer: Explainer, params: config.EvaluateParams) -> dict[str, Any]:
+    def play(self, explainer: Explainer, normal: NDArray[np.float32], params: config.EvaluateParams) -> dict[str, Any]:
         """Play the pointing game on the ill of the test set."""
         index = self._data.index
         rows = np.flatnonzero((index["subset"] == "test") & (index["label"] == POSITIVE))
         drawn = [self._cases[path].draw(self._params) for path in index["path"].iloc[rows]]
         lesions = np.stack([self._stretch(one.lesion) for one in drawn])
         lungs = np.stack([self._stretch(one.lungs) for one in drawn])
-        hit = pointing.hits(explainer.evidence(self._data.images[rows], batch_size=params.batch_size), lesions)
+        evidence = explainer.evidence(self._data.images[rows], batch_size=params.batch_size) - normal
+        hit = pointing.hits(evidence, lesions)
         groups, causes = (index[column].iloc[rows].to_numpy() for column in ("group", "cause"))
         return {
             "played": True,
