@@ -63,7 +63,7 @@ def test_the_tables_of_results_are_those_of_the_reports() -> None:
 
 
 def test_local_links_lead_somewhere() -> None:
-    for page in ("README.md", "CONTRIBUTING.md", "DATA_CARD.md", "MODEL_CARD.md", "CHANGELOG.md"):
+    for page in ("README.md", "CONTRIBUTING.md", "DATA_CARD.md", "MODEL_CARD.md", "CHANGELOG.md", "docs/ablation.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", (readme.ROOT / page).read_text()):
             assert (readme.ROOT / target).exists(), f"{page} links to {target}"
 
