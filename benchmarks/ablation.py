@@ -20,7 +20,6 @@ from pipeline import conclude
 from pipeline import facts as header
 from pneumonia import config
 from pneumonia.evaluation import metrics
-from pneumonia.images import aspect
 from pneumonia.images import store as images
 from pneumonia.inference import predictor
 from pneumonia.models import fit
@@ -77,7 +76,7 @@ def _measure(params: config.Params, data: images.ImageStore, changes: dict[str, 
             on_epoch=lambda epoch, values: None,
         )
     targets = validation.targets.astype(int)
-    swapped = aspect.swap(validation.images, targets, header.typical_aspects(data, header.of(data)))
+    swapped = header.swapped_validation(data, header.of(data))
     answered = predictor.logits(model, validation.images, BATCH)
     figures = metrics.binary_metrics(targets, Calibration().probabilities(answered), 0.5)
     return {

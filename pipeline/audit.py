@@ -1,6 +1,5 @@
 """Stage *audit*: what shortcuts the data allows, and what each model does with them."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ def main(params: config.Params) -> None:
         for name in params.train.models
     }
     report = shortcuts_report.assemble(told, models, params.audit)
-    REPORT.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    stage.write_json(REPORT, report)
     PAGE.write_text(shortcuts_report.markdown(report), encoding="utf-8")
     pictures = {
         "data": shortcuts_figures.data_figure(told),

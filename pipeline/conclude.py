@@ -16,9 +16,8 @@ import numpy as np
 from pipeline import facts as header
 from pneumonia import config
 from pneumonia.evaluation import calibration, metrics, operating_point
-from pneumonia.images import aspect
 from pneumonia.images import store as images
-from pneumonia.inference import predictor
+from pneumonia.inference import golden, predictor
 from pneumonia.labels import CLASS_NAMES
 from pneumonia.models import bundle as bundles
 from pneumonia.models import fit, soup
@@ -81,7 +80,7 @@ def conclude(
             model = keras.saving.load_model(file, compile=False)
         validation = labelled(data, "validation")
         once = validation.targets.astype(int)
-        swapped = aspect.swap(validation.images, once, header.typical_aspects(data, header.of(data)))
+        swapped = header.swapped_validation(data, header.of(data))
         both = (predictor.logits(model, seen, params.evaluate.batch_size) for seen in (validation.images, swapped))
         logits, targets = np.concatenate(list(both)), np.tile(once, 2)
         groups = np.tile(data.index["group"].to_numpy()[data.rows("validation")], 2)
@@ -97,6 +96,7 @@ def conclude(
             threshold=threshold,
             band=operating_point.choose_band(targets, scores, threshold, policy.band),
             validation=metrics.binary_metrics(once, scores[: len(once)], threshold),
+            golden=golden.pin(model, params.prepare.size, calibrated),
             data=lineage(data),
             **card,
         )

@@ -1,6 +1,5 @@
 """Stage *download*: bring the images of ``data.source`` into artifacts/raw."""
 
-import json
 import os
 from pathlib import Path
 
@@ -18,8 +17,7 @@ def main(params: config.Params) -> None:
     """Write the dataset folder and the record of where it comes from."""
     mirror = os.environ.get("PNEUMONIA_MIRROR")
     record = sources.fetch(params.data, DEFINITION, RAW, DOWNLOADS, Path(mirror).expanduser() if mirror else None)
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
-    REPORT.write_text(json.dumps(record.to_json(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    stage.write_json(REPORT, record.to_json(), sort_keys=True)
     print(_describe(record, _origin(params.data.source, mirror)))
 
 

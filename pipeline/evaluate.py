@@ -1,6 +1,5 @@
 """Stage *evaluate*: every model judged on validation and on the test set, with all that was chosen before."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,10 @@ import pandas as pd
 from pipeline import facts as header
 from pipeline import runs, stage
 from pneumonia import config, tracking
-from pneumonia.evaluation import figures, judgement, metrics, slices
+from pneumonia.evaluation import figures, judgement, metrics, selection, slices
 from pneumonia.evaluation.intervals import Estimate
-from pneumonia.images import aspect
 from pneumonia.images import store as images
 from pneumonia.inference.predictor import Predictor
-from pneumonia.labels import target
 from pneumonia.models import bundle as bundles
 
 IMAGES = Path("artifacts/images")
@@ -35,7 +32,7 @@ def main(params: config.Params) -> None:
     """Write metrics, judgements, predictions per image, plot tables and pictures, and log them in the MLflow runs."""
     data = images.read(IMAGES)
     facts = header.of(data)
-    cuts = slices.size_cuts(facts[(data.index["subset"] != "test").to_numpy()])
+    cuts = size_cuts(data, facts)
     cards = {name: bundles.read(BUNDLES / name).card for name in params.train.models}
     seen = {name: answers(BUNDLES / name, data, facts, params.evaluate.batch_size) for name in cards}
     scores = {name: _scores(cards[name], subsets) for name, subsets in seen.items()}
@@ -47,19 +44,24 @@ def main(params: config.Params) -> None:
     }
     judgements = {name: judgement.judge(cards[name], seen[name], cuts, params.evaluate) for name in cards}
     subset, metric = params.register_.subset, params.register_.metric
-    best = max(sorted(results), key=lambda name: results[name][subset][metric])
+    best = selection.select_best({name: subsets[subset] for name, subsets in results.items()}, metric)
     comparison = judgement.compare(cards, seen, best, params.evaluate.bootstrap)
-    write_json(METRICS, results)
-    write_json(COMPARISON, {"chosen_by": f"{metric} on {subset}"} | comparison)
+    stage.write_json(METRICS, results)
+    stage.write_json(COMPARISON, {"chosen_by": f"{metric} on {subset}"} | comparison)
     pictures = _draw(scores, judgements)
     store = tracking.open_store(Path())
     for name, card in cards.items():
-        write_json(JUDGEMENT / f"{name}.json", judgements[name])
+        stage.write_json(JUDGEMENT / f"{name}.json", judgements[name])
         table = _write_tables(card, seen[name], scores[name], data)
         run_id = runs.ensure(store, bundles.read(BUNDLES / name))
         files = [table, JUDGEMENT / f"{name}.json", COMPARISON, *pictures]
         tracking.log_evaluation(store, run_id, results[name], files)
     print(headlines(judgements))
+
+
+def size_cuts(data: images.ImageStore, facts: pd.DataFrame) -> tuple[float, float]:
+    """Return the megapixels between small, medium and large images, told by the development images."""
+    return slices.size_cuts(facts[(data.index["subset"] != "test").to_numpy()])
 
 
 def answers(
@@ -70,10 +72,8 @@ def answers(
     seen = {}
     for name, subset in SUBSETS.items():
         rows = data.rows(subset)
-        pixels, index = data.images[rows], data.index.iloc[rows]
-        if name == "swapped":
-            pixels = aspect.swap(pixels, index["label"].map(target).to_numpy(int), header.typical_aspects(data, facts))
-        seen[name] = judgement.Subset.of(index, predictor.logits(pixels, batch_size), facts)
+        pixels = header.swapped_validation(data, facts) if name == "swapped" else data.images[rows]
+        seen[name] = judgement.Subset.of(data.index.iloc[rows], predictor.logits(pixels, batch_size), facts)
     return seen
 
 
@@ -127,12 +127,6 @@ def predictions(card: bundles.Card, seen: Mapping[str, judgement.Subset], data: 
         )
         for subset, s in scores.items()
     )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a report."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def headlines(judgements: Mapping[str, dict[str, Any]]) -> str:

@@ -4,7 +4,6 @@ Evidence is told against what NORMAL validation images have at the same place: a
 because it finds no clear lung has no place that speaks for pneumonia by itself.
 """
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ def main(params: config.Params) -> None:
         with tracking.explain_refusals():
             tracking.Run(store, runs.ensure(store, predictor.bundle)).log_files(pictures, "explanations")
         print(f"{name}: {len(pictures)} pictures in {PICTURES / name}; {_describe(report[name]['pointing_game'])}")
-    REPORT.write_text(json.dumps({"rules": RULES, "models": report}, indent=2) + "\n", encoding="utf-8")
+    stage.write_json(REPORT, {"rules": RULES, "models": report})
 
 
 NOT_APPLICABLE = {"played": False, "reason": "the lesions of this source are not known"}

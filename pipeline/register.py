@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from pipeline import runs, stage
 from pneumonia import config, registry, tracking
 from pneumonia.errors import TrackingError
+from pneumonia.evaluation import selection
 from pneumonia.models import bundle as bundles
 
 BUNDLES = Path("artifacts/models")
@@ -20,12 +20,12 @@ def main(params: config.Params) -> None:
     """Register the best bundle, and write what was registered and where it is."""
     name, subset, metric = params.register_.name, params.register_.subset, params.register_.metric
     metrics = _read_metrics()
-    best = registry.select_best({model: subsets[subset] for model, subsets in metrics.items()}, metric)
+    best = selection.select_best({model: subsets[subset] for model, subsets in metrics.items()}, metric)
     store = tracking.open_store(Path())
     run_ids = {model: _ensure_run(store, model, subsets) for model, subsets in metrics.items()}
     bundle = bundles.read(BUNDLES / best)
     version = registry.register(store, bundle, run_ids[best], name=name, metrics=metrics[best])
-    _write(
+    stage.write_json(
         REPORT,
         {
             "name": name,
@@ -38,8 +38,9 @@ def main(params: config.Params) -> None:
             "data_hash": bundle.card.data.data_hash,
             "bundle_sha256": bundle.card.model_sha256,
         },
+        sort_keys=True,
     )
-    _write(STATE, {"name": name, "alias": registry.CHALLENGER, "bundle_sha256": bundle.card.model_sha256})
+    stage.write_json(STATE, {"name": name, "alias": registry.CHALLENGER, "bundle_sha256": bundle.card.model_sha256})
     print(f"{best} has the best {metric} on {subset} ({metrics[best][subset][metric]:.4f}).")
     print(f"It is version {version} of {name}, alias {registry.CHALLENGER}. To load it:\n")
     print(_how_to_load(store, f"models:/{name}@{registry.CHALLENGER}"))
@@ -67,11 +68,6 @@ def _ensure_run(store: tracking.Store, model: str, metrics: dict[str, dict[str, 
     if run_id != bundle.card.mlflow_run_id:
         tracking.log_evaluation(store, run_id, metrics)
     return run_id
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

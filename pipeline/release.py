@@ -16,7 +16,8 @@ from pipeline import audit, conclude, evaluate, stage
 from pipeline import facts as header
 from pneumonia import config, tracking
 from pneumonia.data import definition
-from pneumonia.evaluation import judgement, model_card, shortcuts_report, slices
+from pneumonia.errors import ConfigError
+from pneumonia.evaluation import judgement, model_card, shortcuts_report
 from pneumonia.images import store as images
 from pneumonia.models import bundle as bundles
 from pneumonia.models import fit, soup
@@ -35,6 +36,8 @@ DATA_AUDIT = Path("reports/shortcuts.json")
 def main(params: config.Params, commands: list[str]) -> None:
     """Run the commands in turn."""
     known: dict[str, Callable[[config.Params], None]] = {"train": train, "judge": judge}
+    if unknown := set(commands) - set(known):
+        raise ConfigError(f"expected {' or '.join(known)}, got {', '.join(sorted(unknown))}.")
     for command in commands:
         known[command](params)
 
@@ -50,7 +53,9 @@ def train(params: config.Params) -> None:
         conclude.git_commit(),
     )
     with tracking.start_run(tracking.open_store(Path()), description) as run:
-        model = soup.average([_network(params.release.recipe, data, seed, run) for seed in params.release.seeds])
+        train, validation = conclude.labelled(data, "train"), conclude.labelled(data, "validation")
+        networks = [_network(params.release.recipe, train, validation, seed, run) for seed in params.release.seeds]
+        model = soup.average(networks)
         bundle, _ = conclude.conclude(
             RELEASE,
             model,
@@ -78,15 +83,15 @@ def judge(params: config.Params) -> None:
         for found in (bundle, challenger)
     }
     cards = {found.card.name: found.card for found in (bundle, challenger)}
-    cuts = slices.size_cuts(facts[(data.index["subset"] != "test").to_numpy()])
+    cuts = evaluate.size_cuts(data, facts)
     judged = judgement.judge(bundle.card, seen[NAME], cuts, params.evaluate)
     comparison = judgement.compare(cards, seen, challenger.card.name, params.evaluate.bootstrap)
     test = data.rows("test")
     audited = audit.audit_model(RELEASE, data.images[test], data.index.iloc[test], facts, params)
     shortcuts = shortcuts_report.assemble(json.loads(DATA_AUDIT.read_text())["data"], {NAME: audited}, params.audit)
-    evaluate.write_json(REPORTS / "judgement.json", judged)
-    evaluate.write_json(REPORTS / "comparison.json", comparison)
-    evaluate.write_json(REPORTS / "shortcuts.json", shortcuts)
+    stage.write_json(REPORTS / "judgement.json", judged)
+    stage.write_json(REPORTS / "comparison.json", comparison)
+    stage.write_json(REPORTS / "shortcuts.json", shortcuts)
     evaluate.predictions(bundle.card, seen[NAME], data).to_csv(REPORTS / "predictions.csv", index=False)
     published = definition.load(DATASET) if data.source == "kermany" else None
     page = model_card.render(bundle.card, judged, shortcuts, comparison, published=published, command="make release")
@@ -95,11 +100,17 @@ def judge(params: config.Params) -> None:
     print(f"shortcut audit: {audited['verdict']}")
 
 
-def _network(recipe: config.FinetuneParams, data: images.ImageStore, seed: int, run: tracking.Run) -> Any:
+def _network(
+    recipe: config.FinetuneParams,
+    train: fit.LabelledImages,
+    validation: fit.LabelledImages,
+    seed: int,
+    run: tracking.Run,
+) -> Any:
     model, _ = fit.fit_network(
         recipe,
-        conclude.labelled(data, "train"),
-        conclude.labelled(data, "validation"),
+        train,
+        validation,
         seed=seed,
         checkpoint=_checkpoint(seed),
         on_epoch=lambda epoch, values: run.log_metrics({f"seed_{seed}/{k}": v for k, v in values.items()}, epoch),

@@ -1,6 +1,5 @@
 """Stage *split*: patient-grouped subsets and folds, and the two pictures of them."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +19,7 @@ def main(params: config.Params) -> None:
     splits = split.split(pd.read_parquet(MANIFEST), params.split)
     splits.to_parquet(SPLITS, index=False)
     summary = split.summary(splits)
-    REPORT.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    stage.write_json(REPORT, summary)
     FIGURES.mkdir(parents=True, exist_ok=True)
     figures = {
         "class_distribution": split_figures.class_distribution(splits),

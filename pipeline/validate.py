@@ -22,7 +22,7 @@ def main(params: config.Params) -> None:
     files = manifest.build(RAW, workers=os.cpu_count() or 1)
     files.to_parquet(MANIFEST, index=False)
     report = expectations.validate(files, params.validation, expected_counts, DOCS)
-    REPORT.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+    stage.write_json(REPORT, report.to_json())
     print(_describe(report))
     if not report.success:
         raise ValidationError(

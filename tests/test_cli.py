@@ -6,42 +6,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from pneumonia import cli, serving
 from pneumonia.models import bundle as bundles
-from pneumonia.models.calibration import Calibration
+from tests import bright
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that calls bright images PNEUMONIA: the logit is the mean grey level over 10, less 10."""
-    folder = tmp_path_factory.mktemp("bundle")
-    inputs = keras.Input((32, 32, 1))
-    head = keras.layers.Dense(1)
-    model = keras.Model(inputs, head(keras.layers.GlobalAveragePooling2D()(inputs)))
-    head.set_weights([np.array([[0.1]]), np.array([-10.0])])
-    model.save(folder / "made.keras")
-    bundles.write(
-        folder / "bright",
-        folder / "made.keras",
-        name="bright",
-        kind="cnn",
-        image_size=32,
-        calibration=Calibration(),
-        threshold=0.5,
+    folder = tmp_path_factory.mktemp("bundle") / "bright"
+    bright.write_bundle(
+        folder,
+        slope=0.1,
+        bias=-10.0,
         band=bundles.Band(0.4, 0.6),
-        validation={},
         data=bundles.DataLineage("phantom", "", "0" * 64, {}),
-        parameters={},
         git_commit="c0ffee" + 34 * "0",
-        mlflow_run_id="none",
     )
-    return folder / "bright"
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +131,7 @@ def test_without_any_model_says_how_to_get_one(folder: Path, tmp_path: Path, mon
 def test_a_folder_without_images_is_refused(bundle: Path, tmp_path: Path) -> None:
     result = predict("--bundle", bundle, tmp_path)
     assert result.exit_code == 1
-    assert f"found no image (.jpeg, .jpg, .png, .dcm, .dicom) in {tmp_path}" in result.stderr
+    assert f"found no image (.jpg, .jpeg, .png, .dcm, .dicom) in {tmp_path}" in result.stderr
 
 
 def test_a_folder_that_is_no_bundle_is_refused_without_a_traceback(folder: Path, tmp_path: Path) -> None:

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import pytest
 
 from pneumonia import registry, tracking
 from pneumonia.errors import TrackingError
 from pneumonia.inference.predictor import Predictor
 from pneumonia.models import bundle as bundles
-from pneumonia.models.calibration import Calibration
 from pneumonia.tracking import RunDescription, Store
+from tests import bright
 
 NAME = "pneumonia-classifier"
 DATA = bundles.DataLineage("phantom", "drawn", "5e" * 32, {"train": {"NORMAL": 3, "PNEUMONIA": 9}})
@@ -39,25 +38,14 @@ def _import_path_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(store: Store, folder: Path, *, slope: float, data: bundles.DataLineage = DATA) -> bundles.Bundle:
     """Make a bundle, in a run of its own, that calls bright images pneumonia."""
-    inputs = keras.Input((32, 32, 1))
-    brightness = keras.layers.GlobalAveragePooling2D()(inputs)
-    model = keras.Model(inputs, keras.layers.Dense(1)(brightness))
-    model.set_weights([np.array([[slope]]), np.array([-1.0])])
-    model.save(folder / "trained.keras")
     with tracking.start_run(store, RunDescription("bright", "cnn", data, {"slope": slope}, "c0ffee")) as run:
-        bundle = bundles.write(
+        bundle = bright.write_bundle(
             folder / "bundle",
-            folder / "trained.keras",
-            name="bright",
-            kind="cnn",
-            image_size=32,
-            calibration=Calibration(),
+            slope=slope,
             threshold=0.6,
             band=bundles.Band(0.3, 0.7),
             validation=METRICS["validation"],
             data=data,
-            parameters={"slope": slope},
-            git_commit="c0ffee",
             mlflow_run_id=run.run_id,
         )
         run.log_bundle(bundle)
@@ -78,21 +66,6 @@ def download(store: Store, version: Any, folder: Path) -> Path:
 
     logged = store.client.get_logged_model(version.source.removeprefix("models:/"))
     return Path(download_artifacts(logged.artifact_location, dst_path=str(folder)))
-
-
-class TestSelectBest:
-    def test_takes_the_highest(self) -> None:
-        validation = {"cnn": {"f1": 0.9, "roc_auc": 0.8}, "probe": {"f1": 0.7, "roc_auc": 0.85}}
-        assert registry.select_best(validation, "roc_auc") == "probe"
-        assert registry.select_best(validation, "f1") == "cnn"
-
-    def test_takes_the_first_name_of_equals(self) -> None:
-        assert registry.select_best({"b": {"f1": 0.5}, "a": {"f1": 0.5}, "c": {"f1": 0.5}}, "f1") == "a"
-
-    @pytest.mark.parametrize("validation", [{}, {"cnn": {"f1": 0.5}}, {"cnn": {"roc_auc": float("nan")}}])
-    def test_refuses_when_it_cannot_tell(self, validation: dict[str, dict[str, float]]) -> None:
-        with pytest.raises(TrackingError, match="dvc repro evaluate"):
-            registry.select_best(validation, "roc_auc")
 
 
 class TestRegister:

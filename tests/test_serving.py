@@ -6,15 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
 
 from pneumonia import registry, serving, tracking
 from pneumonia.errors import BundleError, TrackingError
 from pneumonia.models import bundle as bundles
-from pneumonia.models.calibration import Calibration
 from pneumonia.tracking import RunDescription
+from tests import bright
 
 PROJECT = Path(__file__).parents[1]
 NAME = "pneumonia-classifier"
@@ -22,27 +20,7 @@ DATA = bundles.DataLineage("phantom", "", "5e" * 32, {})
 
 
 def write_bundle(folder: Path, slope: float, run_id: str = "none") -> bundles.Bundle:
-    inputs = keras.Input((32, 32, 1))
-    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(inputs)))
-    model.set_weights([np.array([[slope]]), np.array([-1.0])])
-    file = folder.with_suffix(".keras")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    model.save(file)
-    return bundles.write(
-        folder,
-        file,
-        name="bright",
-        kind="cnn",
-        image_size=32,
-        calibration=Calibration(),
-        threshold=0.5,
-        band=bundles.Band(0.5, 0.5),
-        validation={},
-        data=DATA,
-        parameters={"slope": slope},
-        git_commit="c0ffee",
-        mlflow_run_id=run_id,
-    )
+    return bright.write_bundle(folder, slope=slope, data=DATA, mlflow_run_id=run_id)
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,7 @@ def make_bundle(folder: Path, run_id: str, weights: bytes = b"weights") -> bundl
         threshold=0.4,
         band=bundles.Band(0.4, 0.4),
         validation={"roc_auc": 0.9},
+        golden={},
         data=DATA,
         parameters=dict(CNN.parameters),
         git_commit="c0ffee",

@@ -255,6 +255,41 @@ class RegisterParams(Section):
     metric: Literal["roc_auc", "pr_auc", "accuracy", "balanced_accuracy", "f1"]
 
 
+class MarginParams(Section):
+    """How much worse than the champion a version may surely be, on the same test images."""
+
+    specificity: Fraction
+    roc_auc: Fraction
+
+
+class SliceLimitParams(Section):
+    """What a version must reach in every slice with enough patients; the lower end of the interval counts."""
+
+    sensitivity: Fraction
+    specificity: Fraction
+
+
+class PromoteParams(Section):
+    """The gate: what a version must show on the test set before it may become champion.
+
+    Attributes:
+        mode: ``enforce`` refuses what fails, ``warn`` promotes it and says so, ``off`` asks for nothing but a whole
+            model of radiographs.
+        minimum_sensitivity: the lower end of the interval counts.
+        margins: against the champion; the lower end of the interval of the paired difference counts.
+        maximum_calibration_error: expected calibration error; it has no interval, so its value counts.
+        slices: limits in every slice that has enough patients.
+        golden_tolerance: how far an answer for a golden image may be from the pinned one.
+    """
+
+    mode: Literal["enforce", "warn", "off"]
+    minimum_sensitivity: Fraction
+    margins: MarginParams
+    maximum_calibration_error: Fraction
+    slices: SliceLimitParams
+    golden_tolerance: OpenFraction
+
+
 class ReleaseParams(Section):
     """The network of release/: the mean of one recipe's networks over ``seeds``."""
 
@@ -274,6 +309,7 @@ class Params(Section):
     explain: ExplainParams
     audit: AuditParams
     register_: RegisterParams = Field(alias="register")
+    promote: PromoteParams
     release: ReleaseParams
 
 

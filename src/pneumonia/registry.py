@@ -1,7 +1,6 @@
-"""Versions of the model in the MLflow registry: which is best, how it becomes the challenger, who is the champion."""
+"""Versions of the model in the MLflow registry: how one becomes the challenger, and who is the champion."""
 
 import io
-import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from PIL import Image
 import pneumonia
 from pneumonia.data import phantom
 from pneumonia.errors import TrackingError
+from pneumonia.evaluation.selection import Metrics
 from pneumonia.models.bundle import CARD_FILE, Bundle
 from pneumonia.tracking import BUNDLE_SHA256, RunDescription, Store, explain_refusals
 
@@ -25,8 +25,6 @@ from pneumonia.tracking import BUNDLE_SHA256, RunDescription, Store, explain_ref
 
 CHALLENGER = "challenger"
 CHAMPION = "champion"
-
-Metrics = Mapping[str, float]
 
 _REQUIREMENTS = ("keras", "mlflow", "numpy", "pandas", "pillow", "pydicom", "tensorflow-cpu")
 """What a predictor imports. Named here, because MLflow takes ten seconds to find out for itself."""
@@ -82,27 +80,6 @@ def _fetch(store: Store, location: str, bundle_sha256: str) -> Path:
         with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
             Path(download_artifacts(location, dst_path=scratch, tracking_uri=store.uri)).rename(kept)
     return kept
-
-
-def select_best(validation: Mapping[str, Metrics], metric: str) -> str:
-    """Return the model with the highest ``metric`` on validation; of equals, the first by name.
-
-    Args:
-        validation: per model, its metrics on validation.
-        metric: a metric where more is better.
-
-    Raises:
-        TrackingError: there is no model, or one lacks the metric or has a value that is not finite.
-    """
-    if not validation:
-        raise TrackingError("there is no model to choose from. Run `dvc repro evaluate` first.")
-    for model, values in validation.items():
-        if not math.isfinite(values.get(metric, math.nan)):
-            raise TrackingError(
-                f"model {model} has no usable {metric} on validation ({values.get(metric, 'missing')}). "
-                f"It has {', '.join(sorted(values))}. Run `dvc repro evaluate` again, or set register.metric to one."
-            )
-    return max(sorted(validation), key=lambda model: validation[model][metric])
 
 
 @explain_refusals()

@@ -28,6 +28,7 @@ def card(name: str, **changes: Any) -> Card:
         "threshold": 0.6,
         "band": Band(0.4, 0.7),
         "validation": {},
+        "golden": {},
         "data": DataLineage("phantom", "", "0", {}),
         "parameters": {},
         "git_commit": None,

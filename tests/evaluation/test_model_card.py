@@ -28,6 +28,7 @@ CARD = Card(
     threshold=0.6,
     band=Band(0.4, 0.7),
     validation={},
+    golden={},
     data=DataLineage("kermany", "mendeley-v2", "abc", {"train": {"NORMAL": 1341, "PNEUMONIA": 3875}}),
     parameters={"filters": "[16, 32]", "augment.gamma": 0.2, "operating_point.minimum_sensitivity": 0.95},
     git_commit="c0ffee",

@@ -40,6 +40,7 @@ def write_bundle(
         "threshold": threshold,
         "band": bundle.Band(*(band or (threshold, threshold))),
         "validation": {},
+        "golden": {},
         "data": lineage,
         "parameters": {},
         "git_commit": None,

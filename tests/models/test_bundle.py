@@ -18,6 +18,7 @@ CARD: dict[str, Any] = {
     "threshold": 0.1 + 0.2,  # a number that rounding would change
     "band": bundle.Band(0.25, 1 / 3),
     "validation": {"roc_auc": 0.91},
+    "golden": {"normal.jpeg": 0.2},
     "data": LINEAGE,
     "parameters": {"seed": 1, "weights": "imagenet", "flip": True, "learning_rate": 1e-3},
     "git_commit": None,
@@ -86,11 +87,11 @@ def test_a_card_that_is_no_json_object(folder: Path, text: str) -> None:
         bundle.read(folder)
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, None])
+@pytest.mark.parametrize("version", [0, 2, 4, None])
 def test_another_format_version(folder: Path, version: int | None) -> None:
     change(folder, format_version=version)
 
-    with pytest.raises(BundleError, match=f"bundle format {version}, expected 2"):
+    with pytest.raises(BundleError, match=f"bundle format {version}, expected {bundle.FORMAT_VERSION}"):
         bundle.read(folder)
 
 

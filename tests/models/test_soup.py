@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 
+from pneumonia.errors import WeightsError
 from pneumonia.models import soup
 
 
@@ -52,5 +53,5 @@ def test_a_weight_out_of_range_is_refused(tmp_path: Path) -> None:
     model.layers[-1].set_weights([np.full_like(w, 1e6) for w in model.layers[-1].get_weights()])
     model.save(tmp_path / "model.keras")
 
-    with pytest.raises(ValueError, match="does not fit into float16"):
+    with pytest.raises(WeightsError, match="does not fit into float16"):
         soup.halve(tmp_path / "model.keras")

@@ -3,8 +3,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 
@@ -12,8 +10,8 @@ from pipeline import register
 from pneumonia import config, tracking
 from pneumonia.errors import TrackingError
 from pneumonia.models import bundle as bundles
-from pneumonia.models.calibration import Calibration
 from pneumonia.tracking import RunDescription
+from tests import bright
 
 PARAMS = config.load(Path(__file__).parents[2] / "params.yaml")
 DATA = bundles.DataLineage("phantom", "drawn", "5e" * 32, {"train": {"NORMAL": 3, "PNEUMONIA": 9}})
@@ -53,21 +51,13 @@ def project(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def train(store: tracking.Store, root: Path, name: str, bias: int) -> None:
-    inputs = keras.Input((32, 32, 1))
-    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
-    network = keras.Model(inputs, keras.layers.Dense(1)(pooled))
-    network.set_weights([np.array([[0.01]]), np.array([float(bias)])])
-    network.save(root / f"{name}.keras")
     with tracking.start_run(store, RunDescription(name, name, DATA, {"bias": bias}, None)) as run:
-        bundle = bundles.write(
+        bundle = bright.write_bundle(
             root / "artifacts/models" / name,
-            root / f"{name}.keras",
+            slope=0.01,
+            bias=float(bias),
             name=name,
             kind=name,
-            image_size=32,
-            calibration=Calibration(),
-            threshold=0.5,
-            band=bundles.Band(0.5, 0.5),
             validation=METRICS[name]["validation"],
             data=DATA,
             parameters={"bias": bias},

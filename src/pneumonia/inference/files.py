@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.data import manifest
 from pneumonia.errors import ImageError
 from pneumonia.images.decode import decode
 from pneumonia.inference.predictor import Answer, Predictor
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom")
+SUFFIXES = tuple(manifest.SUFFIXES)
 """Names of files in a folder that are taken for images, in any case of letters."""
 
 BATCH_SIZE = 32

@@ -20,7 +20,7 @@ from pneumonia.errors import BundleError
 from pneumonia.labels import CLASS_NAMES
 from pneumonia.models.calibration import Calibration
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 Parameters = dict[str, str | int | float | bool]
 MODEL_FILE = "model.keras"
 CARD_FILE = "bundle.json"
@@ -60,6 +60,7 @@ class Card:
         threshold: operating point; a calibrated probability at or above it is called PNEUMONIA.
         band: calibrated probabilities that are too doubtful to rely on; the threshold lies in it, or at its end.
         validation: metrics on validation at that threshold.
+        golden: calibrated probabilities of the golden images, by file name; every later answer is held against them.
         data: lineage of the training images.
         parameters: everything that training was told, flat.
         git_commit: commit of the code, None outside of git.
@@ -74,6 +75,7 @@ class Card:
     threshold: float
     band: Band
     validation: dict[str, float]
+    golden: dict[str, float]
     data: DataLineage
     parameters: Parameters
     git_commit: str | None

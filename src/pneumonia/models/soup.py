@@ -9,6 +9,8 @@ import h5py
 import keras
 import numpy as np
 
+from pneumonia.errors import WeightsError
+
 WEIGHTS = "model.weights.h5"
 """Where the .keras format keeps its weights."""
 
@@ -30,7 +32,7 @@ def halve(file: Path) -> None:
     Values beyond float16's range would be lost; networks of this project have none, and an infinite one is refused.
 
     Raises:
-        ValueError: a weight does not fit into float16.
+        WeightsError: a weight does not fit into float16.
     """
     with zipfile.ZipFile(file) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
@@ -51,7 +53,10 @@ def _halved(weights: bytes) -> bytes:
                 with np.errstate(over="ignore"):  # what becomes infinite is refused below
                     values = node[()].astype(np.float16) if node.dtype == np.float32 else node[()]
                 if not np.isfinite(values).all():
-                    raise ValueError(f"weight {name} does not fit into float16")
+                    raise WeightsError(
+                        f"weight {name} does not fit into float16, whose largest value is 65504. Train again with a "
+                        "lower learning rate, or keep the network in full precision."
+                    )
                 copied = result.create_dataset(name, data=values)
             copied.attrs.update(node.attrs)
 
