@@ -13,7 +13,9 @@ PneumoniaError            anything this package refuses or cannot do, with a mes
 │   ├── WeightsError      pretrained weights are missing or do not fit
 │   ├── TrainingError     training went wrong (a loss that is not finite)
 │   └── BundleError       a bundle folder is incomplete or of another format
+├── EvidenceError         what a verdict on a model needs to know is missing
 └── TrackingError         the MLflow store or registry
+    └── PromotionError    the champion cannot be changed as asked
 
 Every message says what was expected, what came, and how to mend it. Entry points print the message without a
 traceback and exit with status 1; any other exception is a bug and keeps its traceback.
@@ -72,5 +74,13 @@ class BundleError(ModelError):
     """A bundle folder is incomplete or of another format version."""
 
 
+class EvidenceError(PneumoniaError):
+    """What a verdict on a model needs to know is missing."""
+
+
 class TrackingError(PneumoniaError):
     """The MLflow store or registry cannot do what was asked."""
+
+
+class PromotionError(TrackingError):
+    """The champion cannot be changed as asked."""

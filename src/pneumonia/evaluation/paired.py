@@ -1,0 +1,64 @@
+"""Two models on the same images, from the predictions that *evaluate* leaves in reports/predictions/."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from pneumonia.config import BootstrapParams
+from pneumonia.evaluation.intervals import Array, Estimate, Statistic, decision_shares, estimate, roc_auc
+from pneumonia.labels import POSITIVE, target
+
+FIRST, SECOND = "_first", "_second"
+"""Ends of the columns that tell the two apart."""
+
+
+def align(first: pd.DataFrame, second: pd.DataFrame, subset: str) -> pd.DataFrame:
+    """Return the images of a subset that both models have answered for, sorted by path.
+
+    Args:
+        first: predictions of a model: columns path, subset, label, cause, group, probability, predicted, and more.
+        second: those of the other model.
+        subset: ``validation``, ``swapped`` or ``test``.
+
+    Returns:
+        Columns path, label, cause and group as ``first`` has them, and of either model ``probability``, ``predicted``
+        and ``indeterminate``, with `FIRST` or `SECOND` at the end. Images with another label are left out.
+    """
+    answers = ["path", "label", "probability", "predicted", "indeterminate"]
+    one = first.loc[first["subset"] == subset, [*answers, "cause", "group"]]
+    other = second.loc[second["subset"] == subset, answers]
+    joined = one.merge(other, on=["path", "label"], suffixes=(FIRST, SECOND), validate="one_to_one")
+    return joined.sort_values("path", ignore_index=True)
+
+
+def covers(aligned: pd.DataFrame, predictions: pd.DataFrame, subset: str) -> bool:
+    """Return whether all images of the subset are among the aligned ones."""
+    return len(aligned) == int((predictions["subset"] == subset).sum())
+
+
+def differences(aligned: pd.DataFrame, bootstrap: BootstrapParams) -> dict[str, Estimate]:
+    """Compute the first model's AUC, accuracy, sensitivity and specificity less the second's, with 95% intervals.
+
+    Both are judged on the same resamples of patients; see `intervals.estimate`. A figure that is undefined, for want
+    of a class, is left out. Models that answer every image alike surely differ by nothing.
+    """
+    if aligned.empty:
+        return {}
+    one, other = (_statistics(aligned, end) for end in (FIRST, SECOND))
+    found = estimate({name: _less(one[name], other[name]) for name in one}, aligned["group"].to_numpy(), bootstrap)
+    alike = all(
+        (aligned[f"{column}{FIRST}"] == aligned[f"{column}{SECOND}"]).all() for column in ("probability", "predicted")
+    )
+    return {name: Estimate(0.0, 0.0, 0.0) for name in found} if alike else found
+
+
+def _statistics(aligned: pd.DataFrame, end: str) -> dict[str, Statistic]:
+    targets = aligned["label"].map(target).to_numpy(int)
+    called = (aligned[f"predicted{end}"] == POSITIVE).to_numpy(bool)
+    probabilities = aligned[f"probability{end}"].to_numpy(np.float64)
+    return {"roc_auc": roc_auc(targets, probabilities), **decision_shares(targets, called)}
+
+
+def _less(one: Statistic, other: Statistic) -> Callable[[Array], Array]:
+    return lambda weights: one(weights) - other(weights)
