@@ -237,9 +237,10 @@ def _changed_answers(aligned: pd.DataFrame) -> pd.DataFrame:
     turned = answers["predicted_change"] != answers["predicted_base"]
     doubted, was_doubted = answers["indeterminate_change"], answers["indeterminate_base"]
     cases = [turned & right, turned, doubted & ~was_doubted, was_doubted & ~doubted & right, was_doubted & ~doubted]
-    fate = np.select(cases, [MENDED, BROKEN, DOUBTED, SETTLED_RIGHT, SETTLED_WRONG], "the same")
-    answers["fate"] = pd.Categorical(fate, categories=FATES, ordered=True)
-    return answers.dropna(subset="fate").sort_values(["fate", "path"], ignore_index=True)
+    answers["fate"] = np.select(cases, [MENDED, BROKEN, DOUBTED, SETTLED_RIGHT, SETTLED_WRONG], "")
+    changed = answers[answers["fate"] != ""]
+    fate = pd.Categorical(changed["fate"], categories=FATES, ordered=True)
+    return changed.assign(fate=fate).sort_values(["fate", "path"], ignore_index=True)
 
 
 def _compare_slices(

@@ -42,7 +42,7 @@ def charts(base: tuple[State, str] | None, change: tuple[State, str]) -> str:
     recalls = np.linspace(1 - CORNER, 1, POINTS)
     drawn = [
         _chart("ROC", ("1 - specificity", rates), "sensitivity", [_roc(one, rates) for one in scores]),
-        _chart("Precision and recall", ("recall", recalls), "precision", [_pr(one, recalls) for one in scores]),
+        _chart("Precision-recall", ("recall", recalls), "precision", [_pr(one, recalls) for one in scores]),
         _reliability([_bins(state, model) for state, model in pair]),
     ]
     return "\n\n".join(drawn)
@@ -114,20 +114,20 @@ def _reliability(models: list[tuple[Array, Array]]) -> str:
 
 
 def _chart(title: str, x: tuple[str, Array], y: str, lines: list[Array], diagonal: Array | None = None) -> str:
-    names = "blue: change" if len(lines) == 1 else "grey: base, blue: change"
+    names = "blue change" if len(lines) == 1 else "grey base, blue change"
     colours = [BLUE] if len(lines) == 1 else [GREY, BLUE]
     if diagonal is not None:
-        lines, colours, names = [diagonal, *lines], [SILVER, *colours], f"{names}, light: ideal"
+        lines, colours, names = [diagonal, *lines], [SILVER, *colours], f"{names}, light ideal"
     label, ticks = x
     floor = np.floor(np.min(lines) * 10) / 10
     palette = ", ".join(colours)
     return "\n".join(
         [
             "```mermaid",
-            '%%{init: {"xyChart": {"width": 560, "height": 320}, '
+            '%%{init: {"xyChart": {"width": 640, "height": 320, "titleFontSize": 16}, '
             f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{palette}"}}}}}}}}%%',
             "xychart-beta",
-            f'    title "{title}, {SUBSET} images ({names})"',
+            f'    title "{title} ({names})"',
             f'    x-axis "{label}" {ticks[0]:.2f} --> {ticks[-1]:.2f}',
             f'    y-axis "{y}" {floor:.1f} --> 1',
             *(f"    line [{', '.join(f'{value:.3f}' for value in line)}]" for line in lines),
