@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.test_comment import HEAD, RUN, GitHub, github  # noqa: F401  (a fixture)
+from tests.github_api import HEAD, RUN, served
 
 ROOT = Path(__file__).parents[1]
 LINT = ROOT / ".github/lint"
@@ -98,19 +98,19 @@ def test_what_can_write_runs_the_default_branch_alone() -> None:
     assert [step["run"] for step in steps(workflow) if "run" in step] == ["python3 .github/comment.py"]
 
 
-def run_steps(workflow: str, folder: Path, github: dict[str, str], **environment: str) -> str:
+def run_steps(workflow: str, folder: Path, known: dict[str, str], **environment: str) -> str:
     """Run the scripts of a workflow as GitHub does, and return what they print.
 
     Args:
         workflow: its file.
         folder: the checkout.
-        github: what the expressions in ``env`` stand for.
+        known: what the expressions in ``env`` stand for.
         environment: beside that of the steps; GITHUB_STEP_SUMMARY is a file like any other here.
     """
     printed = ""
     for step in steps(ROOT / ".github/workflows" / workflow):
         if "run" in step:
-            told = {key: evaluated(value, github) for key, value in step.get("env", {}).items()}
+            told = {key: evaluated(value, known) for key, value in step.get("env", {}).items()}
             done = subprocess.run(
                 ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", step["run"]],
                 cwd=folder,
@@ -125,9 +125,9 @@ def run_steps(workflow: str, folder: Path, github: dict[str, str], **environment
     return printed
 
 
-def evaluated(value: str, github: dict[str, str]) -> str:
+def evaluated(value: str, known: dict[str, str]) -> str:
     """Put in what the expressions stand for; one that is not known is an error."""
-    return re.sub(r"\$\{\{ (\S+) \}\}", lambda found: github[found[1]], value)
+    return re.sub(r"\$\{\{ (\S+) \}\}", lambda found: known[found[1]], value)
 
 
 @pytest.fixture(scope="module")
@@ -183,16 +183,12 @@ def test_make_report_takes_a_branch_for_a_name_whatever_it_is_called(clone: Path
     assert not (tmp_path / "x").exists()
 
 
-def test_comment_yml_posts_the_report(clone: Path, github: GitHub) -> None:  # noqa: F811
-    run_steps(
-        "comment.yml",
-        clone,
-        {
-            "github.token": "a-secret",
-            "github.event.workflow_run.head_sha": HEAD,
-            "github.event.workflow_run.id": RUN,
-        },
-        GITHUB_API_URL=github.url,
-        GITHUB_REPOSITORY="someone/pneumonia",
-    )
-    assert [written[:2] for written in github.written] == [("POST", "/issues/7/comments")]
+def test_comment_yml_posts_the_report(clone: Path) -> None:
+    known = {
+        "github.token": "a-secret",
+        "github.event.workflow_run.head_sha": HEAD,
+        "github.event.workflow_run.id": RUN,
+    }
+    with served() as hub:
+        run_steps("comment.yml", clone, known, GITHUB_API_URL=hub.url, GITHUB_REPOSITORY="someone/pneumonia")
+    assert [written[:2] for written in hub.written] == [("POST", "/issues/7/comments")]
