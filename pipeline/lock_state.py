@@ -26,19 +26,32 @@ def read() -> Lock:
         raise EvidenceError(f"`dvc status` failed: {done.stderr.strip()}. Mend dvc.yaml and dvc.lock, then run again.")
     status: dict[str, list[Any]] = json.loads(done.stdout)
     ignored = _ignored({path for changes in status.values() for path in _paths(changes)})
-    deps = {stage: list(_reasons(changes, ignored)) for stage, changes in status.items()}
-    outs = [path for changes in status.values() for path in _changed(changes, "changed outs") if path not in ignored]
-    return Lock(stale={stage: reasons for stage, reasons in deps.items() if reasons}, edited=sorted(outs))
+    stale = {stage: list(_reasons(stage, changes, ignored)) for stage, changes in status.items()}
+    edited = {
+        path
+        for stage, changes in status.items()
+        if not _is_pinned(stage)
+        for path in _changed(changes, "changed outs")
+        if path not in ignored
+    }
+    return Lock(stale={stage: reasons for stage, reasons in stale.items() if reasons}, edited=sorted(edited))
 
 
-def _reasons(changes: Iterable[Any], ignored: set[str]) -> Iterator[str]:
+def _reasons(stage: str, changes: Iterable[Any], ignored: set[str]) -> Iterator[str]:
     if "changed command" in changes:
         yield "its command in dvc.yaml"
+    if _is_pinned(stage):
+        yield from _changed(changes, "changed outs")
     for path, what in _changed(changes, "changed deps").items():
         if isinstance(what, Mapping):
             yield from what
         elif path not in ignored:
             yield path
+
+
+def _is_pinned(stage: str) -> bool:
+    """Return whether this is no stage but files that people write and pin, as data.dvc does."""
+    return stage.endswith(".dvc")
 
 
 def _changed(changes: Iterable[Any], kind: str) -> dict[str, Any]:

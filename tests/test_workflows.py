@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import readme
 from tests.github_api import HEAD, RUN, served
 
 ROOT = Path(__file__).parents[1]
@@ -175,6 +176,15 @@ def test_report_yml_leaves_the_report_as_artifact_and_summary(clone: Path, tmp_p
     assert f"against `{base[:10]}`" in report
     assert summary.read_text() == report
     assert report.split("<details>")[0].strip() in printed
+
+
+def test_the_readmes_command_makes_the_same_report(clone: Path) -> None:
+    (command,) = [line for line in readme.console_lines() if line.startswith("make report")]
+    subprocess.run(["git", "update-ref", "refs/remotes/origin/main", "HEAD~1"], cwd=clone, check=True)
+    environment = os.environ | {"PATH": f"{clone}/.venv/bin:{os.environ['PATH']}", "PYTHONPATH": str(clone / "src")}
+    done = subprocess.run(command.split(), cwd=clone, env=environment, capture_output=True, text=True, check=True)
+    assert "the merge base with `origin/main`" in done.stdout
+    assert subprocess.run(["git", "status", "--short"], cwd=clone, capture_output=True, check=True).stdout == b""
 
 
 def test_make_report_takes_a_branch_for_a_name_whatever_it_is_called(clone: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The report on a change, in GitHub's Markdown: what matters first, everything else folded."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import html
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +30,11 @@ LIMIT = 60_000
 MAXIMUM_ROWS = 40
 """Of any list in the report; it says how many more there are."""
 
-MAXIMUM_VALUE = 80
-"""Characters of a parameter's value."""
+MAXIMUM_DOUBTS = 10
+"""Rows of images that keep their class and enter or leave the indeterminate band."""
+
+MAXIMUM_NAME = 120
+"""Characters of a name or value."""
 
 NAMES = {"roc_auc": "ROC AUC", "pr_auc": "PR AUC", "npv": "NPV", "ece": "ECE", "brier": "Brier score"}
 NOTHING = "–"
@@ -69,7 +73,7 @@ class Lock:
 def summary(changes: Changes, verdict: gate.Verdict, lock: Lock, setting: Setting) -> str:
     """Write the short part."""
     challenger = changes.challenger
-    lines = [f"## Model report: {_models(challenger)}", "", f"{setting.change}, against {setting.base}.", ""]
+    lines = [f"## Model report: {_models(challenger, _code)}", "", f"{setting.change}, against {setting.base}.", ""]
     lines += _warnings(lock)
     lines += [_gate_line(verdict), ""]
     lines += _table(challenger, PAIRED)
@@ -93,7 +97,7 @@ def details(changes: Changes, verdict: gate.Verdict, lock: Lock, charts: str) ->
         yield _folded("Slices", "\n".join(_slices(challenger)))
     yield _folded(f"The gate, run dry: {verdict.outcome}", _gate(verdict))
     for model in changes.models:
-        yield _folded(f"Model {_models(model)}", "\n".join(_table(model, PAIRED)))
+        yield _folded(f"Model {_models(model, str)}", "\n".join(_table(model, PAIRED)))
     alone = tuple(found.figure for found in challenger.subsets[0].figures if found.figure not in PAIRED)
     yield _folded("More figures of the challenger", "\n".join(_table(challenger, alone)))
     if changes.params:
@@ -115,10 +119,11 @@ def fitted(short: str, parts: Iterable[str]) -> str:
     return text + (f"\n{left_out} part(s) left out, for the length of a comment.\n" if left_out else "")
 
 
-def _models(model: ModelChange) -> str:
-    if model.base is None:
-        return f"{_code(model.change)} (new)"
-    return _code(model.change) if model.base == model.change else f"{_code(model.base)} → {_code(model.change)}"
+def _models(model: ModelChange, dressed: Callable[[str], str]) -> str:
+    base, change = model.base and dressed(model.base), dressed(model.change)
+    if base is None:
+        return f"{change} (new)"
+    return change if base == change else f"{base} → {change}"
 
 
 def _warnings(lock: Lock) -> Iterator[str]:
@@ -214,14 +219,15 @@ def _answers(answers: pd.DataFrame) -> Iterator[str]:
         yield row(_fate(fate), str(counts[fate]))
     for fate in FATES:
         listed = answers[answers["fate"] == fate]
+        limit = MAXIMUM_ROWS if fate in (BROKEN, MENDED) else MAXIMUM_DOUBTS
         if not len(listed):
             continue
         yield from ("", f"**{_fate(fate)}**", "", *head("image", "label", "base", "change"))
-        for answer in listed.head(MAXIMUM_ROWS).itertuples():
+        for answer in listed.head(limit).itertuples():
             before = _answer(answer.predicted_base, answer.probability_base, answer.indeterminate_base)
             after = _answer(answer.predicted_change, answer.probability_change, answer.indeterminate_change)
             yield row(_code(str(answer.path)), str(answer.label), before, after)
-        yield from _more(len(listed))
+        yield from _more(len(listed), limit)
 
 
 def _answer(predicted: Any, probability: Any, indeterminate: Any) -> str:
@@ -279,7 +285,8 @@ def _lock(lock: Lock) -> Iterator[str]:
 
 
 def _folded(title: str, content: str) -> str:
-    return f"<details><summary>{title}</summary>\n\n{content.rstrip()}\n\n</details>\n"
+    """Fold a part away; its title is no Markdown to GitHub, but HTML."""
+    return f"<details><summary>{html.escape(title)}</summary>\n\n{content.rstrip()}\n\n</details>\n"
 
 
 def _told(figure: Estimate | None) -> str:
@@ -304,21 +311,19 @@ def _few(names: Iterable[str], limit: int = 6) -> str:
     return ", ".join(named[:limit]) + more
 
 
-def _more(count: int) -> Iterator[str]:
-    if count > MAXIMUM_ROWS:
-        yield from ("", f"… and {count - MAXIMUM_ROWS} more.")
+def _more(count: int, limit: int = MAXIMUM_ROWS) -> Iterator[str]:
+    if count > limit:
+        yield from ("", f"… and {count - limit} more.")
 
 
 def _value(value: Any) -> str:
-    if value is None:
-        return NOTHING
-    told = str(value)
-    return _code(told if len(told) <= MAXIMUM_VALUE else f"{told[: MAXIMUM_VALUE - 1]}…")
+    return NOTHING if value is None else _code(str(value))
 
 
 def _code(text: str) -> str:
     """Set a name as code, in which nothing is Markdown, inside a table too."""
-    return f"`{_escaped(text).replace('`', chr(39))}`"
+    name = text if len(text) <= MAXIMUM_NAME else f"{text[: MAXIMUM_NAME - 1]}…"
+    return f"`{_escaped(name).replace('`', chr(39))}`"
 
 
 def _escaped(text: str) -> str:
