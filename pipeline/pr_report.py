@@ -30,7 +30,7 @@ def main(params: config.Params, base: str, output: Path) -> None:
         extract(commit, Path(scratch))
         before, champion, notes = _base(Path(scratch))
     found = compare(before, change)
-    verdict = gate.judge(candidate, champion, params.promote)
+    verdict = gate.judge(candidate, champion, params.promote, phantoms_may_lead=gate.PHANTOM in params.register_.name)
     lock = lock_state.read()
     setting = text.Setting(
         base=f"`{commit[:10]}`, the merge base with `{base}`", change=_head(), data=change.data, notes=notes
