@@ -132,7 +132,7 @@ def _warnings(lock: Lock) -> Iterator[str]:
         yield "> [!WARNING]"
         yield (
             f"> **dvc.lock is stale** for {stages}: code, parameters or data have changed since these results were "
-            "made, so that the figures below are not this change's. Run `dvc repro`, commit dvc.lock and reports/."
+            "made, and the figures below may not be this change's. Run `dvc repro`, commit dvc.lock and reports/."
         )
         yield ""
     if lock.edited:
