@@ -169,6 +169,7 @@ def test_slices_that_moved_are_told_from_those_that_did_not(project: Project) ->
     assert len(rows) == int(moved)
     assert all("unpaired" in row or "**" in row for row in rows)
     assert any("cause: " in row for row in rows)
+    assert "of “virus” (test)" in short_part(report)
 
 
 def test_another_challenger_is_compared_with_the_one_before(project: Project) -> None:
@@ -200,6 +201,16 @@ def test_other_images_are_said_and_compared_where_they_are_the_same(project: Pro
     assert cells(report, "`download.files`")[1:] == ["`480`", "`540`"]
     assert cells(report, "`split.images.test.NORMAL`")[1:] == ["`80`", "`90`"]
     assert cells(report, "`definition`")
+
+
+def test_without_an_image_in_common_no_difference_is_told(project: Project) -> None:
+    project.results(replace(FIRST, first=1000, data_hash="d2" * 32))
+
+    report = project.report()
+
+    assert "**Answers, test:** no image in common." in report
+    assert [cells(report, "test", figure)[4] for figure in ("ROC AUC", "accuracy")] == ["–", "–"]
+    assert "judged on other test images (0 in common)" in report
 
 
 def test_changed_code_and_params_make_the_lock_stale(project: Project) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pneumonia.evaluation import gate
 from pneumonia.evaluation.changes import (
+    ALONE,
     BROKEN,
     FATES,
     MENDED,
@@ -98,8 +99,7 @@ def details(changes: Changes, verdict: gate.Verdict, lock: Lock, charts: str) ->
     yield _folded(f"The gate, run dry: {verdict.outcome}", _gate(verdict))
     for model in changes.models:
         yield _folded(f"Model {_models(model, str)}", "\n".join(_table(model, PAIRED)))
-    alone = tuple(found.figure for found in challenger.subsets[0].figures if found.figure not in PAIRED)
-    yield _folded("More figures of the challenger", "\n".join(_table(challenger, alone)))
+    yield _folded("More figures of the challenger", "\n".join(_table(challenger, ALONE)))
     if changes.params:
         yield _folded(f"Parameters ({len(changes.params)})", "\n".join(_values(changes.params)))
     if changes.data:
@@ -173,22 +173,27 @@ def _table(model: ModelChange, figures: Sequence[str]) -> Iterator[str]:
 
 
 def _answers_line(subset: SubsetChange) -> str:
-    counts = subset.answers["fate"].value_counts()
+    common = subset.images[2]
     if not len(subset.answers):
-        return f"**Answers, {subset.subset}:** the same for all {subset.images[2]} images."
+        told = f"the same for all {common} images" if common else "no image in common"
+        return f"**Answers, {subset.subset}:** {told}."
+    counts = subset.answers["fate"].value_counts()
     other = len(subset.answers) - counts[MENDED] - counts[BROKEN]
     return (
-        f"**Answers, {subset.subset}:** of {subset.images[2]} images {counts[MENDED] + counts[BROKEN]} flipped, "
+        f"**Answers, {subset.subset}:** of {common} images {counts[MENDED] + counts[BROKEN]} flipped, "
         f"{counts[MENDED]} mended and {counts[BROKEN]} broken; {other} more became or ceased to be indeterminate."
     )
 
 
 def _slices_line(model: ModelChange) -> str:
-    looked_at = [slice_ for subset in model.subsets for slice_ in subset.slices]
-    moved = [slice_ for slice_ in looked_at if slice_.moved]
+    looked_at = [(subset.subset, slice_) for subset in model.subsets for slice_ in subset.slices]
     if not looked_at:
         return "**Slices:** none with enough patients in both."
-    return f"**Slices:** {len(moved)} of {len(looked_at)} figures of slices moved."
+    moved = [
+        f"{_name(slice_.found.figure)} of “{slice_.name}” ({subset})" for subset, slice_ in looked_at if slice_.moved
+    ]
+    named = f": {_escaped(_few(moved, 4))}" if moved else ""
+    return f"**Slices:** {len(moved)} of {len(looked_at)} figures of slices moved{named}."
 
 
 def _models_line(changes: Changes) -> str:
@@ -306,6 +311,7 @@ def _name(figure: str) -> str:
 
 
 def _few(names: Iterable[str], limit: int = 6) -> str:
+    """Name some, and say how many more there are."""
     named = list(names)
     more = f" and {len(named) - limit} more" if len(named) > limit else ""
     return ", ".join(named[:limit]) + more
