@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test repro release ui lint format lock clean
+.PHONY: help demo test repro release ui app postgres lint format lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -31,6 +31,12 @@ release: $(READY)  ## Train and judge the released network anew (needs dvc repro
 
 ui: $(READY)  ## Open the runs in the MLflow UI on localhost (STORE=demo for the demo's)
 	@pneumonia ui --root $(STORE) --port $(PORT)
+
+app: $(READY)  ## Open the radiologist's page on localhost: champion or release answers
+	@pneumonia serve
+
+postgres:  ## Install PostgreSQL on Debian (needs root), so that the tests of the store run on it, too
+	apt-get install --yes --no-install-recommends postgresql
 
 lint: $(READY)  ## Check style, types and imports
 	ruff check .
