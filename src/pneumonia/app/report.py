@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from fpdf import FPDF
-from fpdf.enums import MethodReturnValue, XPos, YPos
+from fpdf.enums import XPos, YPos
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,7 +19,10 @@ MARGIN, WIDTH, BOTTOM = 15.0, 180.0, 280.0
 PICTURES = (92.0, 40.0)
 """Height of the pictures in mm: as it should be, and the least where much text has to fit on the page."""
 OVERLAY_OPACITY = 0.5
-GREY, LINE, AMBER, TINT = (85, 95, 105), (160, 168, 176), (140, 98, 0), (255, 246, 224)
+BAR, HATCH = 4.0, 1.6
+"""Height of the scale and distance of the lines in its indeterminate band, in mm."""
+BLACK, GREY, LINE, AMBER, TINT = (0, 0, 0), (85, 95, 105), (160, 168, 176), (140, 98, 0), (255, 246, 224)
+MARK = (11, 92, 173)
 COLOURS = {"Pneumonia": (168, 50, 16), "Normal": (10, 102, 90), "Indeterminate": AMBER}
 
 
@@ -64,7 +67,7 @@ class _Page(FPDF):
         size: float,
         *,
         bold: bool = False,
-        colour: tuple[int, int, int] = (0, 0, 0),
+        colour: tuple[int, int, int] = BLACK,
         gap: float = 0.0,
         fill: bool = False,
     ) -> None:
@@ -150,7 +153,7 @@ def _jpeg(picture: Image.Image) -> io.BytesIO:
 
 
 def _answer(page: _Page, prediction: Prediction, said: Words) -> None:
-    page.text_in(said.answer, 15, bold=True, colour=COLOURS.get(said.answer, (0, 0, 0)), gap=0.5)
+    page.text_in(said.answer, 15, bold=True, colour=COLOURS.get(said.answer, BLACK), gap=0.5)
     if prediction.probability is not None and not prediction.hidden:
         page.text_in(f"Probability of pneumonia {words.percent(prediction.probability)}", 10.5, bold=True)
         _bar(page, prediction, prediction.probability)
@@ -161,27 +164,32 @@ def _answer(page: _Page, prediction: Prediction, said: Words) -> None:
 
 def _bar(page: _Page, prediction: Prediction, probability: float) -> None:
     """Draw the probability on its scale, with the operating point and the indeterminate band."""
-    band, thick = prediction.band, 4.0
+    band, threshold = prediction.band, prediction.threshold
     top = page.get_y() + 5.5
-    x = {name: MARGIN + WIDTH * at for name, at in (("low", band.low), ("high", band.high))}
-    point, mark = MARGIN + WIDTH * prediction.threshold, MARGIN + WIDTH * probability
-    page.set_draw_color(*AMBER)
-    with page.rect_clip(x["low"], top, x["high"] - x["low"], thick) if band.low < band.high else _nothing():
-        for start in np.arange(x["low"] - thick, x["high"], 1.6) if band.low < band.high else ():
-            page.line(start, top + thick, start + thick, top)
-    page.set_draw_color(*LINE)
-    page.rect(MARGIN, top, WIDTH, thick)
-    page.set_fill_color(0, 0, 0)
-    page.rect(point - 0.25, top - 1.2, 0.5, thick + 2.4, "F")
-    page.set_fill_color(11, 92, 173)
-    page.rect(mark - 1, top - 0.8, 2, thick + 1.6, "F", round_corners=True, corner_radius=0.6)
-    _label(page, f"operating point {words.percent(prediction.threshold)}", prediction.threshold, top - 4.6)
-    below = top + thick + 1
+    below = top + BAR + 1
     if band.low < band.high:
+        _hatch(page, _place(band.low), _place(band.high), top)
         text = f"indeterminate {words.percent(band.low)} to {words.percent(band.high)}"
         _label(page, text, (band.low + band.high) / 2, below)
-    _label(page, "0%", 0, below)
+    page.set_draw_color(*LINE)
+    page.rect(MARGIN, top, WIDTH, BAR)
+    page.set_fill_color(*BLACK)
+    page.rect(_place(threshold) - 0.25, top - 1.2, 0.5, BAR + 2.4, "F")
+    page.set_fill_color(*MARK)
+    page.rect(_place(probability) - 1, top - 0.8, 2, BAR + 1.6, "F", round_corners=True, corner_radius=0.6)
+    _label(page, f"operating point {words.percent(threshold)}", threshold, top - 4.8)
     page.set_y(below + 5)
+
+
+def _place(probability: float) -> float:
+    return MARGIN + WIDTH * probability
+
+
+def _hatch(page: _Page, left: float, right: float, top: float) -> None:
+    page.set_draw_color(*AMBER)
+    with page.rect_clip(left, top, right - left, BAR):
+        for start in np.arange(left - BAR, right, HATCH):
+            page.line(start, top + BAR, start + BAR, top)
 
 
 def _label(page: _Page, text: str, at: float, top: float) -> None:
