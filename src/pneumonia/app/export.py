@@ -14,7 +14,6 @@ from pneumonia.app import answers, report, shelf, words
 from pneumonia.app.api import Services
 from pneumonia.app.problems import Problem
 from pneumonia.app.schemas import Prediction
-from pneumonia.inference.intake import Limits
 
 router = APIRouter(include_in_schema=False)
 Ids = Annotated[list[UUID], Query(alias="id", min_length=1, max_length=1000)]
@@ -48,7 +47,7 @@ def study_report(request: Request, study: UUID) -> Response:
     shelved = at.shelf.get(study)
     image = overlay = None
     if shelved:
-        image = shelved.pixels(Limits(at.settings.limits.file_bytes, at.settings.limits.pixels))
+        image = shelved.pixels
         if prediction.decision:
             overlay = Image.open(io.BytesIO(shelf.overlay(shelved)))
     card = answers.model_card(at.engine.current, at.settings.project)

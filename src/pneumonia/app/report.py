@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from fpdf import FPDF
-from fpdf.enums import XPos, YPos
+from fpdf.enums import WrapMode, XPos, YPos
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -76,7 +76,7 @@ class _Page(FPDF):
         self.set_text_color(*colour)
         self.set_x(MARGIN)
         self.multi_cell(
-            WIDTH, size * 0.5, text, fill=fill, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT, wrapmode="WORD"
+            WIDTH, size * 0.5, text, fill=fill, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT, wrapmode=WrapMode.WORD
         )
         self.ln(gap)
 

@@ -66,10 +66,12 @@ def points(markdown: str) -> list[str]:
 def _meaning(meaning: Meaning | None) -> str:
     if meaning is None:
         return NO_MEANING
-    share, low, high = (round(100 * value) for value in (meaning.share, meaning.low, meaning.high))
+    interval = ""
+    if meaning.low is not None and meaning.high is not None:
+        interval = f"95% interval {100 * meaning.low:.0f} to {100 * meaning.high:.0f}, "
     return (
-        f"Of 100 images scored like this, about {share} showed pneumonia in validation "
-        f"(95% interval {low} to {high}, from {meaning.images} images)."
+        f"Of 100 images scored like this, about {100 * meaning.share:.0f} showed pneumonia in validation "
+        f"({interval}from {meaning.images} images)."
     )
 
 
