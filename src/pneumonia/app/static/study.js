@@ -3,7 +3,7 @@
 import * as answers from "./answer.js";
 import * as api from "./api.js";
 import {alarm, announce, element, find} from "./dom.js";
-import * as model from "./model.js";
+import * as header from "./header.js";
 import * as session from "./session.js";
 import {listen} from "./shortcuts.js";
 import {Viewer} from "./viewer.js";
@@ -156,6 +156,6 @@ listen([
   {keys: ["k", "p"], does: "Previous study", run: () => find("previous").click()},
   {keys: ["Escape"], does: "Back to the worklist", run: () => find("back").click()},
 ]);
-model.watch();
+header.watch();
 showPlace();
 renew(() => api.prediction(id)).then(() => study && showImage());

@@ -3,7 +3,7 @@
 import * as answers from "./answer.js";
 import * as api from "./api.js";
 import {announce, element, find} from "./dom.js";
-import * as model from "./model.js";
+import * as header from "./header.js";
 import * as session from "./session.js";
 import {listen} from "./shortcuts.js";
 import {Uploads} from "./uploads.js";
@@ -16,7 +16,7 @@ const uploads = new Uploads((job) => {
   if (job.state === "waiting") entries.push(makeEntry({job}));
   if (job.state === "done") settle(job);
   showAll();
-  if (job.state === "done") model.refresh();
+  if (job.state === "done") header.refresh();
 });
 
 function makeEntry(told) {
@@ -218,5 +218,5 @@ listen([
   {keys: ["b"], does: "Blinded reading on or off", run: toggleBlinded},
   {keys: ["c"], does: "Export the list as CSV", run: () => find("export-csv").click()},
 ]);
-model.watch();
+header.watch();
 restore();
