@@ -116,7 +116,8 @@ def _jpeg_size(content: bytes, start: int) -> tuple[int, int]:
 
 def _measure_png(content: bytes) -> Header:
     """Walk through the chunks (length, name, data, checksum; PNG specification, section 5.3) to the last."""
-    place, names = len(PNG_START), []
+    place = len(PNG_START)
+    names: list[bytes] = []
     while not names or names[-1] != b"IEND":
         length, name = int.from_bytes(content[place : place + 4], "big"), content[place + 4 : place + 8]
         names.append(name)

@@ -68,7 +68,7 @@ def _open_picture(content: bytes, enough: int) -> Image.Image:
         if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # type: ignore[operator]
             raise ImageError(f"{image.width} x {image.height} pixels is more than any radiograph has.")
         image.draft("L", (enough, enough))
-        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
         grey = _sixteen_to_eight_bits(image) if image.mode.startswith("I") else image.convert("L")
         return grey if turn is None else grey.transpose(turn)
     except UnidentifiedImageError:

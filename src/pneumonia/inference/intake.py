@@ -30,6 +30,7 @@ RADIOGRAPHY = frozenset({"CR", "DX", "DR", "RF", "RG", "XA", "OT", "SC"})
 """DICOM modalities (PS3.3, C.7.3.1.1.1) that may hold a radiograph; OT and SC are scans and screenshots."""
 FRONTAL = frozenset({"AP", "PA"})
 CHEST = ("CHEST", "THORAX", "LUNG", "TORAX")
+CODE_STRING = re.compile(r"[A-Z0-9 _]{1,16}")
 YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
@@ -150,17 +151,19 @@ def refuse(intake: Intake) -> Refusal | None:
 
 def _facts(dataset: Any) -> dict[str, Any]:
     return {
-        "modality": _text(dataset, "Modality"),
-        "view": _text(dataset, "ViewPosition"),
-        "age_years": _age(_text(dataset, "PatientAge")),
-        "body_part": _text(dataset, "BodyPartExamined"),
-        "maker": _text(dataset, "Manufacturer"),
+        "modality": _code(dataset, "Modality"),
+        "view": _code(dataset, "ViewPosition"),
+        "age_years": _age(_code(dataset, "PatientAge")),
+        "body_part": _code(dataset, "BodyPartExamined"),
+        "maker": str(dataset.get("Manufacturer") or "").strip()[:64] or None,
         "patient_identifier": _patient(dataset),
     }
 
 
-def _text(dataset: Any, keyword: str) -> str | None:
-    return str(dataset.get(keyword) or "").strip().upper()[:64] or None
+def _code(dataset: Any, keyword: str) -> str | None:
+    """Return a code string (PS3.5, section 6.2); anything else in its place could be the name of a person."""
+    text = str(dataset.get(keyword) or "").strip().upper()
+    return text if CODE_STRING.fullmatch(text) else None
 
 
 def _age(text: str | None) -> float | None:
