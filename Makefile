@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test repro release ui app postgres lint format lock clean
+.PHONY: help demo test repro release ui app chromium postgres screenshots lint format lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ ui: $(READY)  ## Open the runs in the MLflow UI on localhost (STORE=demo for the
 
 app: $(READY)  ## Open the radiologist's page on localhost: champion or release answers
 	@pneumonia serve
+
+chromium:  ## Install Chromium on Debian (needs root), in which the page is tested
+	apt-get install --yes --no-install-recommends chromium
 
 postgres:  ## Install PostgreSQL on Debian (needs root), so that the tests of the store run on it, too
 	apt-get install --yes --no-install-recommends postgresql
