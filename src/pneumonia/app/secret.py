@@ -21,14 +21,18 @@ def load_or_make(folder: Path) -> bytes:
     """Return the key in a folder; the first call makes folder and key, readable by their owner alone.
 
     Raises:
-        ServiceError: the key has another length, or others may read it.
+        ServiceError: the key has another length, others may read it, or the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = folder / FILE
     try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
         return _load(file)
+    except OSError as error:
+        raise ServiceError(
+            f"{file} cannot be made ({error}). Name a folder that can be written to (--state)."
+        ) from None
     with os.fdopen(handle, "wb") as new:
         new.write(os.urandom(KEY_BYTES))
     return file.read_bytes()

@@ -5,6 +5,7 @@ of patients. Why a file cannot be read is not stored, because decoders quote wha
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -162,7 +163,8 @@ def _open(url: str) -> Engine:
             address = address.set(drivername="postgresql+psycopg")
         local = address.get_backend_name() == "sqlite"
         if local and address.database:
-            Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with suppress(OSError):  # then it cannot be opened, and is told below
+                Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Parameters stay out of the messages of errors: these are logged.
         engine = sql.create_engine(
             address,

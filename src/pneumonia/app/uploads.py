@@ -97,9 +97,14 @@ async def receive(request: Request, limits: Limits, take: Callable[[int], None])
         raise Problem(408, "slow_upload", detail, CLOSE) from None
     except ClientDisconnect:
         raise Problem(400, "disconnected", "the upload was given up.") from None
-    if {name for name, _ in form.multi_items()} - {FIELD}:
-        raise Problem(422, "unknown_field", f"expected files as `{FIELD}`, and no other field.")
-    sent = [(item.filename or "", item.file.read()) for _, item in form.multi_items() if isinstance(item, UploadFile)]
+    try:
+        if {name for name, _ in form.multi_items()} - {FIELD}:
+            raise Problem(422, "unknown_field", f"expected files as `{FIELD}`, and no other field.")
+        sent = [
+            (item.filename or "", item.file.read()) for _, item in form.multi_items() if isinstance(item, UploadFile)
+        ]
+    finally:
+        await form.close()
     uploads = await asyncio.to_thread(lambda: [upload for file in sent for upload in _files_of(*file, limits)])
     if not uploads:
         raise Problem(422, "no_files", f"expected one file or more as `{FIELD}`, but none came.")
