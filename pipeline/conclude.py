@@ -1,7 +1,7 @@
-"""What every training ends with: calibration and operating point chosen on validation, and a bundle.
+"""What every training ends with: calibration, operating point and reference from development images, and a bundle.
 
-Both are chosen on each validation image twice: as it is, and in the shape of the other class's. Where the shape of the
-film gives the class away, the former alone would make a network look surer than it is of lungs.
+The first two are chosen on each validation image twice: as it is, and in the shape of the other class's. Where the
+shape of the film gives the class away, the former alone would make a network look surer than it is of lungs.
 """
 
 import json
@@ -14,10 +14,11 @@ import keras
 import numpy as np
 
 from pipeline import facts as header
+from pipeline import reference as references
 from pneumonia import config
 from pneumonia.evaluation import calibration, metrics, operating_point
 from pneumonia.images import store as images
-from pneumonia.inference import golden, predictor
+from pneumonia.inference import golden, predictor, reference
 from pneumonia.labels import CLASS_NAMES
 from pneumonia.models import bundle as bundles
 from pneumonia.models import fit, soup
@@ -59,12 +60,12 @@ def git_commit() -> str | None:
 def conclude(
     folder: Path, model: Any, data: images.ImageStore, params: config.Params, *, compact: bool = False, **card: Any
 ) -> tuple[bundles.Bundle, dict[str, float]]:
-    """Choose calibration, operating point and band of a trained network on validation, and write its bundle.
+    """Choose calibration, operating point and band on validation, fit the reference, and write the bundle.
 
     Args:
         folder: of the bundle.
         model: the Keras model; answers logits.
-        data: where the validation images are.
+        data: where the development images are.
         params: policies and sizes.
         compact: keep the weights as float16, and choose everything with what is left of them.
         card: what remains of the bundle's card: name, kind, parameters, git_commit, mlflow_run_id.
@@ -88,9 +89,12 @@ def conclude(
         scores = calibrated.probabilities(logits)
         policy = params.train.operating_point
         threshold = operating_point.choose(targets, scores, policy.minimum_sensitivity)
+        compared = Path(scratch, bundles.REFERENCE_FILE)
+        reference.write(references.fit(model, data, scores, targets, groups, params), compared)
         bundle = bundles.write(
             folder,
             file,
+            compared,
             image_size=params.prepare.size,
             calibration=calibrated,
             threshold=threshold,

@@ -18,21 +18,16 @@ from pneumonia import config, tracking
 from pneumonia.data import phantom
 from pneumonia.evaluation import figures, pointing
 from pneumonia.images import store as images
-from pneumonia.inference import overlay
-from pneumonia.inference.explain import Explainer
+from pneumonia.inference import overlay, reference
+from pneumonia.inference.explain import SMALLEST_SCALE, Explainer
 from pneumonia.inference.predictor import Predictor
-from pneumonia.labels import CLASS_NAMES, POSITIVE
+from pneumonia.labels import POSITIVE
 
 IMAGES = Path("artifacts/images")
 BUNDLES = Path("artifacts/models")
 PREDICTIONS = Path("reports/predictions")
 PICTURES = Path("artifacts/explanations")
 REPORT = Path("reports/explanations.json")
-
-NORMALS = 64
-"""So many NORMAL validation images say what a place is like without pneumonia."""
-SMALLEST_SCALE = 0.1
-"""Logits; evidence that is weaker everywhere stays pale."""
 
 Masks = NDArray[np.bool_]
 
@@ -48,7 +43,7 @@ def main(params: config.Params) -> None:
         predictor = Predictor.load(BUNDLES / name)
         explainer = Explainer(predictor.model)
         cases = _choose_cases(name, predictor.bundle.card.threshold, params.explain.cases)
-        normal = _normal_evidence(explainer, data)
+        normal = reference.read(predictor.bundle).normal_evidence
         pictures = _draw_cases(name, cases, data, explainer, normal, truth)
         report[name] = {
             "pointing_game": truth.play(explainer, normal, params.evaluate) if truth else NOT_APPLICABLE,
@@ -97,14 +92,6 @@ def _choose_cases(model: str, threshold: float, count: int) -> pd.DataFrame:
         predictions.loc[distances[rule].sort_values(kind="stable").index[:count]].assign(rule=rule) for rule in RULES
     ]
     return pd.concat(chosen)[["rule", "path", "label", "probability"]]
-
-
-def _normal_evidence(explainer: Explainer, data: images.ImageStore) -> NDArray[np.float32]:
-    """Return the mean evidence map (size, size) of NORMAL validation images, the first by path."""
-    rows = data.rows("validation")
-    normal = rows[(data.index["label"].iloc[rows] == CLASS_NAMES[0]).to_numpy()][:NORMALS]
-    mean: NDArray[np.float32] = explainer.evidence(data.images[normal]).mean(axis=0)
-    return mean
 
 
 def _draw_cases(

@@ -22,6 +22,8 @@ CNN = RunDescription("cnn", "cnn", DATA, {"epochs": 2, "learning_rate": 0.001}, 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["pneumonia.tracking", "mlflow.store.tracking.sqlalchemy_store"])
 
+BUNDLE = {"bundle/bundle.json", "bundle/model.keras", "bundle/reference.npz"}
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
@@ -35,6 +37,7 @@ def make_bundle(folder: Path, run_id: str, weights: bytes = b"weights") -> bundl
     return bundles.write(
         folder / "bundle",
         folder / "trained.keras",
+        folder / "trained.keras",  # as the reference, which is only passed on here
         name="cnn",
         kind="cnn",
         image_size=32,
@@ -77,7 +80,7 @@ class TestRun:
         expected = {"kind": "cnn", "source": "kermany", "data_hash": "5e" * 32, "git_commit": "c0ffee"}
         assert expected.items() <= logged.data.tags.items()
         assert "phantom" not in logged.data.tags
-        assert artifacts_of(store, run.run_id, "bundle") == {"bundle/bundle.json", "bundle/model.keras"}
+        assert artifacts_of(store, run.run_id, "bundle") == BUNDLE
         assert artifacts_of(store, run.run_id, "train") == {"train/curves.png"}
 
     def test_names_its_dataset_by_content(self, store: Store) -> None:
@@ -193,7 +196,7 @@ class TestEnsureRun:
         assert history_of(store, run_id, "loss") == [(0, 0.7), (1, 0.5)]
         assert history_of(store, run_id, "val_loss") == [(0, 0.8)]
         assert logged.data.metrics["validation/roc_auc"] == 0.9
-        assert artifacts_of(store, run_id, "bundle") == {"bundle/bundle.json", "bundle/model.keras"}
+        assert artifacts_of(store, run_id, "bundle") == BUNDLE
         assert artifacts_of(store, run_id, "train") == {"train/history.csv"}
         assert tracking.ensure_run(store, bundle, history) == run_id
 

@@ -14,8 +14,9 @@ PneumoniaError            anything this package refuses or cannot do, with a mes
 │   ├── TrainingError     training went wrong (a loss that is not finite)
 │   └── BundleError       a bundle folder is incomplete or of another format
 ├── EvidenceError         what a verdict on a model needs to know is missing
-└── TrackingError         the MLflow store or registry
-    └── PromotionError    the champion cannot be changed as asked
+├── TrackingError         the MLflow store or registry
+│   └── PromotionError    the champion cannot be changed as asked
+└── ServiceError          the web application cannot start as asked
 
 Every message says what was expected, what came, and how to mend it. Entry points print the message without a
 traceback and exit with status 1; any other exception is a bug and keeps its traceback.
@@ -84,3 +85,7 @@ class TrackingError(PneumoniaError):
 
 class PromotionError(TrackingError):
     """The champion cannot be changed as asked."""
+
+
+class ServiceError(PneumoniaError):
+    """The web application cannot start as asked: an open door, a broken key, a database of another release."""

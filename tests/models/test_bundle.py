@@ -28,10 +28,14 @@ CARD: dict[str, Any] = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A whole bundle; what the model file holds does not matter here."""
+    """A whole bundle; what model and reference hold does not matter here."""
     (tmp_path / "any.keras").write_bytes(b"a network")
-    bundle.write(tmp_path / "bundles/cnn", tmp_path / "any.keras", **CARD)
-    return tmp_path / "bundles/cnn"
+    (tmp_path / "any.npz").write_bytes(b"a reference")
+    return write(tmp_path / "bundles/cnn", tmp_path, CARD).folder
+
+
+def write(folder: Path, parts: Path, card: dict[str, Any]) -> bundle.Bundle:
+    return bundle.write(folder, parts / "any.keras", parts / "any.npz", **card)
 
 
 def change(folder: Path, **values: Any) -> None:
@@ -50,14 +54,15 @@ def test_what_is_written_is_read(folder: Path) -> None:
     assert (opened.card.calibration, opened.card.band) == (CARD["calibration"], CARD["band"])
     assert opened.card.class_names == ("NORMAL", "PNEUMONIA")
     assert opened.model_file.read_bytes() == b"a network"
+    assert opened.reference_file.read_bytes() == b"a reference"
 
 
 def test_write_answers_what_read_answers(folder: Path, tmp_path: Path) -> None:
-    assert bundle.write(folder, tmp_path / "any.keras", **CARD) == bundle.read(folder)
+    assert write(folder, tmp_path, CARD) == bundle.read(folder)
 
 
 def test_the_same_training_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    again = bundle.write(tmp_path / "again", tmp_path / "any.keras", **dict(reversed(CARD.items())))
+    again = write(tmp_path / "again", tmp_path, dict(reversed(CARD.items())))
 
     assert (again.folder / bundle.CARD_FILE).read_bytes() == (folder / bundle.CARD_FILE).read_bytes()
 
@@ -87,7 +92,7 @@ def test_a_card_that_is_no_json_object(folder: Path, text: str) -> None:
         bundle.read(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2, 4, None])
+@pytest.mark.parametrize("version", [0, 3, 5, None])
 def test_another_format_version(folder: Path, version: int | None) -> None:
     change(folder, format_version=version)
 
@@ -102,7 +107,9 @@ def test_other_classes(folder: Path) -> None:
         bundle.read(folder)
 
 
-@pytest.mark.parametrize("field", ["threshold", "band", "calibration", "class_names", "data", "model_sha256"])
+@pytest.mark.parametrize(
+    "field", ["threshold", "band", "calibration", "class_names", "data", "model_sha256", "reference_sha256"]
+)
 def test_a_card_without_a_field(folder: Path, field: str) -> None:
     card = json.loads((folder / bundle.CARD_FILE).read_text())
     del card[field]
@@ -136,16 +143,18 @@ def test_a_calibration_or_band_that_cannot_be(folder: Path, field: str, value: A
         bundle.read(folder)
 
 
-@pytest.mark.parametrize("content", [b"another network", b""])
-def test_an_altered_model_file(folder: Path, content: bytes) -> None:
-    (folder / bundle.MODEL_FILE).write_bytes(content)
+@pytest.mark.parametrize("file", [bundle.MODEL_FILE, bundle.REFERENCE_FILE])
+@pytest.mark.parametrize("content", [b"another one", b""])
+def test_an_altered_file(folder: Path, file: str, content: bytes) -> None:
+    (folder / file).write_bytes(content)
 
-    with pytest.raises(BundleError, match=r"is not the file that bundle\.json names"):
+    with pytest.raises(BundleError, match=rf"{file} is missing or is not the file that bundle\.json names"):
         bundle.read(folder)
 
 
-def test_a_missing_model_file(folder: Path) -> None:
-    (folder / bundle.MODEL_FILE).unlink()
+@pytest.mark.parametrize("file", [bundle.MODEL_FILE, bundle.REFERENCE_FILE])
+def test_a_missing_file(folder: Path, file: str) -> None:
+    (folder / file).unlink()
 
-    with pytest.raises(BundleError, match=r"model\.keras is missing"):
+    with pytest.raises(BundleError, match=f"{file} is missing"):
         bundle.read(folder)

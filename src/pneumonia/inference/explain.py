@@ -14,6 +14,7 @@ before the last pooling, gained nothing. The pointing game of ``dvc repro explai
 """
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,11 @@ from PIL import Image
 from pneumonia.errors import ModelError
 
 FloatMaps = NDArray[np.float32]
+
+BILINEAR = Image.Resampling.BILINEAR
+
+SMALLEST_SCALE = 0.1
+"""Logits; evidence that is weaker everywhere stays pale."""
 
 
 class Explainer:
@@ -64,16 +70,35 @@ class Explainer:
         """
         if not shifted:
             return self._maps(pixels, batch_size)
-        half = pixels.shape[1] // (2 * self._cells)
-        shifts = list(itertools.product((-half, 0, half), repeat=2))
-        total = np.zeros(pixels.shape, np.float32)
-        for down, right in shifts:
-            total += _shift(self._maps(_shift(pixels, down, right), batch_size), -down, -right)
-        return total / np.float32(len(shifts))
+        return average_over_shifts(lambda moved: self._maps(moved, batch_size), pixels, self._cells)
 
     def _maps(self, pixels: NDArray[np.uint8], batch_size: int) -> FloatMaps:
         features = self._features.predict(pixels[..., None], batch_size=batch_size, verbose=0)
-        return np.stack([_enlarge(cells, pixels.shape[1]) for cells in features @ self._weights + self._bias])
+        return enlarge(features @ self._weights + self._bias, pixels.shape[1])
+
+
+def average_over_shifts(
+    maps: Callable[[NDArray[np.uint8]], FloatMaps], pixels: NDArray[np.uint8], cells: int
+) -> FloatMaps:
+    """Return maps (N, size, size) averaged over nine shifts of the images by half a cell of the feature map.
+
+    Args:
+        maps: answers (N, size, size) for images of that shape.
+        pixels: (N, size, size) uint8.
+        cells: along one side of the feature map.
+    """
+    half = pixels.shape[1] // (2 * cells)
+    shifts = list(itertools.product((-half, 0, half), repeat=2))
+    total = np.zeros(pixels.shape, np.float32)
+    for down, right in shifts:
+        total += _shift(maps(_shift(pixels, down, right)), -down, -right)
+    return total / np.float32(len(shifts))
+
+
+def enlarge(cells: FloatMaps, size: int) -> FloatMaps:
+    """Return evidence per cell (N, cells, cells) as maps (N, size, size)."""
+    enlarged = (Image.fromarray(each.astype(np.float32)).resize((size, size), BILINEAR) for each in cells)
+    return np.stack([np.asarray(each) for each in enlarged])
 
 
 def heat(evidence: FloatMaps, scale: float | None = None) -> FloatMaps:
@@ -87,10 +112,6 @@ def heat(evidence: FloatMaps, scale: float | None = None) -> FloatMaps:
     positive = np.maximum(evidence, 0)
     top = positive.max(axis=(-2, -1), keepdims=True) if scale is None else scale
     return np.clip(np.divide(positive, top, out=np.zeros_like(positive), where=np.asarray(top) > 0), 0, 1)
-
-
-def _enlarge(cells: FloatMaps, size: int) -> FloatMaps:
-    return np.asarray(Image.fromarray(cells.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def _shift(images: NDArray[Any], down: int, right: int) -> NDArray[Any]:

@@ -69,9 +69,13 @@ class Predictor:
 
     def answer(self, probability: float) -> Answer:
         """Put a calibrated probability against operating point and band."""
-        card = self.bundle.card
-        positive = probability >= card.threshold
-        return Answer(float(probability), CLASS_NAMES[int(positive)], bool(card.band.holds(np.asarray(probability))))
+        return answer(self.bundle.card, probability)
+
+
+def answer(card: bundles.Card, probability: float) -> Answer:
+    """Put a calibrated probability against the operating point and the band of a card."""
+    positive = probability >= card.threshold
+    return Answer(float(probability), CLASS_NAMES[int(positive)], bool(card.band.holds(np.asarray(probability))))
 
 
 def logits(model: Any, pixels: NDArray[np.uint8], batch_size: int) -> NDArray[np.float64]:

@@ -1,7 +1,9 @@
 """The bundle: one folder that holds all that is needed to answer with a model.
 
 ``model.keras`` maps float32 pixels (N, size, size, 1) of 0..255 to logits (N, 1); ``bundle.json`` says what they mean:
-the calibration turns them into probabilities, and operating point and band turn these into answers.
+the calibration turns them into probabilities, and operating point and band turn these into answers. ``reference.npz``
+holds what an answer is compared with: how familiar an image is, what a place is like in NORMAL images, and what a
+probability meant on validation (`inference.reference`).
 Training writes bundles; predictor, registry and application read them and nothing else.
 """
 
@@ -20,9 +22,10 @@ from pneumonia.errors import BundleError
 from pneumonia.labels import CLASS_NAMES
 from pneumonia.models.calibration import Calibration
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 Parameters = dict[str, str | int | float | bool]
 MODEL_FILE = "model.keras"
+REFERENCE_FILE = "reference.npz"
 CARD_FILE = "bundle.json"
 
 
@@ -66,6 +69,7 @@ class Card:
         git_commit: commit of the code, None outside of git.
         mlflow_run_id: the MLflow run that trained it.
         model_sha256: hash of model.keras.
+        reference_sha256: hash of reference.npz.
     """
 
     name: str
@@ -81,6 +85,7 @@ class Card:
     git_commit: str | None
     mlflow_run_id: str
     model_sha256: str
+    reference_sha256: str
     class_names: tuple[str, ...] = CLASS_NAMES
     format_version: int = FORMAT_VERSION
 
@@ -97,15 +102,22 @@ class Bundle:
         """The Keras model of the bundle."""
         return self.folder / MODEL_FILE
 
+    @property
+    def reference_file(self) -> Path:
+        """What its answers are compared with; `inference.reference` reads it."""
+        return self.folder / REFERENCE_FILE
 
-def write(folder: Path, model_file: Path, **card: Any) -> Bundle:
-    """Make a bundle of a saved Keras model; ``card`` gives the fields of `Card` except the hash.
+
+def write(folder: Path, model_file: Path, reference_file: Path, **card: Any) -> Bundle:
+    """Make a bundle of a saved Keras model and its reference; ``card`` gives the fields of `Card` except the hashes.
 
     The card is written last, so that a folder with a card is complete.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model_file, folder / MODEL_FILE)
-    content = Card(model_sha256=_sha256(folder / MODEL_FILE), **card)
+    shutil.copyfile(reference_file, folder / REFERENCE_FILE)
+    model_sha256, reference_sha256 = _sha256(folder / MODEL_FILE), _sha256(folder / REFERENCE_FILE)
+    content = Card(model_sha256=model_sha256, reference_sha256=reference_sha256, **card)
     (folder / CARD_FILE).write_text(json.dumps(dataclasses.asdict(content), indent=2, sort_keys=True) + "\n")
     return Bundle(folder, content)
 
@@ -114,8 +126,8 @@ def read(folder: Path) -> Bundle:
     """Open a bundle and check that it is whole.
 
     Raises:
-        BundleError: a file is missing, the card is broken or of another format, or model.keras is not the file that
-            the card names.
+        BundleError: a file is missing, the card is broken or of another format, or model.keras or reference.npz is
+            not the file that the card names.
     """
     try:
         content = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
@@ -146,11 +158,12 @@ def read(folder: Path) -> Bundle:
         ) from error
     if card.class_names != CLASS_NAMES:
         raise BundleError(f"{folder} answers {list(card.class_names)}, expected {list(CLASS_NAMES)}.")
-    model_file = folder / MODEL_FILE
-    if not model_file.is_file() or _sha256(model_file) != card.model_sha256:
-        raise BundleError(
-            f"{model_file} is missing or is not the file that {CARD_FILE} names. Run `dvc checkout` or train again."
-        )
+    for file, sha256 in ((MODEL_FILE, card.model_sha256), (REFERENCE_FILE, card.reference_sha256)):
+        if not (folder / file).is_file() or _sha256(folder / file) != sha256:
+            raise BundleError(
+                f"{folder / file} is missing or is not the file that {CARD_FILE} names. "
+                "Run `dvc checkout` or train again."
+            )
     return Bundle(folder, card)
 
 

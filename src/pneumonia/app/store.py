@@ -1,0 +1,210 @@
+"""Predictions, refusals and feedback in a database: SQLite by default, PostgreSQL by its URL.
+
+What identifies a patient is stored as a pseudonym only (`secret.pseudonym`); file names too, for they often hold names
+of patients. Why a file cannot be read is not stored, because decoders quote what they stumble over.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sql
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy.engine import Connection, Engine, make_url
+
+from pneumonia.app import secret
+from pneumonia.app.schemas import Feedback, Prediction, Refusal, Verdict
+from pneumonia.app.tables import feedback, predictions
+from pneumonia.errors import ServiceError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 0x706E6575
+"""Any number that all instances agree on."""
+BUSY_SECONDS = 30
+REASON_NOT_STORED = "the file could not be read; the reason was told to the sender and is not stored."
+NAMED_ALIKE = ("status", "decision", "probability", "threshold", "familiarity", "warnings", "hidden")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A prediction, and what is kept beside it for monitoring alone.
+
+    Attributes:
+        prediction: as the API gives it; its file name is stored as a pseudonym.
+        patient: DICOM patient identifier, stored as a pseudonym; None where the file has none.
+        embedding: a few components of what the network saw.
+    """
+
+    prediction: Prediction
+    patient: str | None = None
+    embedding: tuple[float, ...] | None = None
+
+
+class Store:
+    """The database; every method is one transaction and may be called from any thread."""
+
+    def __init__(self, url: str, key: bytes) -> None:
+        """Open a database and bring its tables to the newest form.
+
+        Raises:
+            ServiceError: it cannot be reached, or a later release has changed it.
+        """
+        self._key = key
+        self._engine = _open(url)
+        _migrate(self._engine)
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Store new predictions."""
+        with self._engine.begin() as connection:
+            connection.execute(sql.insert(predictions), [self._row(entry) for entry in entries])
+
+    def get(self, prediction: UUID) -> Prediction | None:
+        """Return a prediction with its feedback, None where there is none; its file name is empty."""
+        found = self._select(sql.select(predictions).where(predictions.c.id == prediction))
+        return found[0] if found else None
+
+    def recent(self, limit: int) -> list[Prediction]:
+        """Return the newest predictions, the newest first."""
+        return self._select(sql.select(predictions).order_by(predictions.c.created.desc()).limit(limit))
+
+    def reveal(self, prediction: UUID) -> None:
+        """Note that a reader has seen the model's answer."""
+        with self._engine.begin() as connection:
+            _reveal(connection, prediction)
+
+    def add_feedback(self, prediction: UUID, verdict: Verdict, *, blinded: bool) -> Prediction | None:
+        """Store a reader's verdict and return the prediction with it, now revealed; None where there is none.
+
+        A verdict counts as blinded only while the model's answer has been withheld.
+        """
+        with self._engine.begin() as connection:
+            query = sql.select(predictions.c.hidden).where(predictions.c.id == prediction).with_for_update()
+            hidden = connection.execute(query).scalar()
+            if hidden is None:
+                return None
+            row = {
+                "prediction_id": prediction,
+                "verdict": verdict,
+                "blinded": blinded and hidden,
+                "created": datetime.now(UTC),
+            }
+            connection.execute(sql.insert(feedback), row)
+            _reveal(connection, prediction)
+        return self.get(prediction)
+
+    def check(self) -> None:
+        """Ask the database for a sign of life.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: it gives none.
+        """
+        with self._engine.connect() as connection:
+            connection.execute(sql.text("SELECT 1"))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def _row(self, entry: Entry) -> dict[str, Any]:
+        said = entry.prediction
+        stored = said.refusal
+        if stored and said.status == "unreadable":
+            stored = Refusal(code=stored.code, reason=REASON_NOT_STORED)
+        return {name: getattr(said, name) for name in NAMED_ALIKE} | {
+            "id": said.id,
+            "created": said.created,
+            "band": said.band.model_dump(),
+            "refusal": stored and stored.model_dump(),
+            "image": said.image and said.image.model_dump(),
+            "model": said.model.model_dump(),
+            "meaning": said.meaning and said.meaning.model_dump(),
+            "bundle_sha256": said.model.bundle_sha256,
+            "file_pseudonym": secret.pseudonym(self._key, "file", said.file),
+            "patient_pseudonym": entry.patient and secret.pseudonym(self._key, "patient", entry.patient),
+            "embedding": entry.embedding and list(entry.embedding),
+        }
+
+    def _select(self, query: sql.Select[Any]) -> list[Prediction]:
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+            given: dict[UUID, list[Feedback]] = {row["id"]: [] for row in rows}
+            of_these = sql.select(feedback).where(feedback.c.prediction_id.in_(given)).order_by(feedback.c.id)
+            for row in connection.execute(of_these).mappings():
+                given[row["prediction_id"]].append(
+                    Feedback(verdict=row["verdict"], blinded=row["blinded"], created=_in_utc(row["created"]))
+                )
+        return [
+            Prediction.model_validate(
+                dict(row) | {"file": "", "created": _in_utc(row["created"]), "feedback": given[row["id"]]}
+            )
+            for row in rows
+        ]
+
+
+def _reveal(connection: Connection, prediction: UUID) -> None:
+    connection.execute(sql.update(predictions).where(predictions.c.id == prediction).values(hidden=False))
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """SQLite forgets the zone; what is stored is UTC."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _open(url: str) -> Engine:
+    try:
+        address = make_url(url)
+        if address.drivername == "postgresql":
+            address = address.set(drivername="postgresql+psycopg")
+        local = address.get_backend_name() == "sqlite"
+        if local and address.database:
+            with suppress(OSError):  # then it cannot be opened, and is told below
+                Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Parameters stay out of the messages of errors: these are logged.
+        engine = sql.create_engine(
+            address,
+            hide_parameters=True,
+            pool_pre_ping=not local,
+            connect_args={"timeout": BUSY_SECONDS} if local else {},
+        )
+    except (sql.exc.SQLAlchemyError, ImportError) as error:
+        raise ServiceError(
+            f"the database URL is not understood ({error}). Expected sqlite:///FILE or postgresql://USER@HOST/NAME."
+        ) from None
+    if local:
+        sql.event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    """Let readers and a writer work at once, and hold foreign keys."""
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _migrate(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    try:
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":  # several instances may start at once
+                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+            else:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise ServiceError(
+            f"the database {engine.url.render_as_string()} is of a later release of this service ({error}). "
+            "Install that release, or name another database (--database)."
+        ) from None
+    except sql.exc.SQLAlchemyError as error:
+        raise ServiceError(
+            f"the database {engine.url.render_as_string()} cannot be used ({error}). Check that it is there and may "
+            "be written to, or name another (--database)."
+        ) from None

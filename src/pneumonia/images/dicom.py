@@ -1,0 +1,71 @@
+"""DICOM files: what stands in them, and their one grey picture.
+
+pydicom quotes values in warnings and errors, and values can be names of patients: nothing of it leaves this module.
+Compressed pixels (JPEG, JPEG lossless, JPEG-LS, JPEG 2000) are decoded by GDCM, run-length ones by pydicom itself.
+"""
+
+import io
+import logging
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pneumonia.errors import ImageError
+
+MARK_OFFSET = 128
+MARK = b"DICM"
+GREY = ("MONOCHROME1", "MONOCHROME2")
+
+
+def is_dicom(content: bytes) -> bool:
+    """Return whether bytes carry the mark of a DICOM file (PS3.10, section 7.1)."""
+    return content[MARK_OFFSET : MARK_OFFSET + len(MARK)] == MARK
+
+
+def read(content: bytes) -> Any:
+    """Parse a DICOM file into a pydicom Dataset; its pixels stay encoded.
+
+    Raises:
+        ImageError: the bytes cannot be parsed.
+    """
+    import pydicom
+
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    try:
+        return pydicom.dcmread(io.BytesIO(content))
+    except Exception as error:  # pydicom raises many unrelated types for broken files
+        raise _undecodable(error) from None
+
+
+def grey(dataset: Any) -> Image.Image:
+    """Return the picture of a Dataset in 8 bits, bone bright, its window applied and stretched to the full range.
+
+    Raises:
+        ImageError: the pixels cannot be decoded, or are not one grey frame.
+    """
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+    try:
+        levels = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset).astype(np.float64)
+    except Exception as error:  # as above
+        raise _undecodable(error) from None
+    interpretation = dataset.get("PhotometricInterpretation")
+    if levels.ndim != 2 or interpretation not in GREY:
+        raise ImageError(
+            f"expected one grey DICOM frame ({' or '.join(GREY)}), but the pixels have shape {levels.shape} and are "
+            "of another kind. Export the radiograph itself, not a film or a colour picture of it."
+        )
+    low, high = float(levels.min()), float(levels.max())
+    stretched = (levels - low) / (high - low or 1.0) * 255.0
+    if interpretation == "MONOCHROME1":
+        stretched = 255.0 - stretched
+    return Image.fromarray(stretched.round().astype(np.uint8))
+
+
+def _undecodable(error: Exception) -> ImageError:
+    return ImageError(
+        f"the DICOM file cannot be decoded ({type(error).__name__}). It may be cut or of an unusual transfer syntax: "
+        "fetch it again, or export it uncompressed."
+    )

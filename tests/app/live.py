@@ -1,0 +1,69 @@
+"""The application on a port of this machine, and images to send to it."""
+
+import io
+import threading
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import uvicorn
+from PIL import Image
+
+from pneumonia.app.main import create_app
+from pneumonia.app.settings import Settings
+from pneumonia.data import phantom
+
+CHROMIUM = "/usr/bin/chromium"
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """Serve an application in a thread, and give its address."""
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(settings), host=settings.host, port=0, ws="none", log_config=None, access_log=False)
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.05)
+    assert thread.is_alive(), "the server has ended"
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://{settings.host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def radiograph(seed: int, brightness: float | None = None, size: int = 320) -> bytes:
+    """Draw a phantom as PNG, with a mean grey level (0 to 255) where one is given."""
+    pixels = phantom.draw(np.random.default_rng(seed), "bacteria", size=size, difficulty=0).pixels.astype(np.float32)
+    if brightness is not None:  # a curve, so that black and white stay
+        low, high = 0.05, 20.0
+        for _ in range(40):
+            gamma = (low * high) ** 0.5
+            low, high = (gamma, high) if (255 * (pixels / 255) ** gamma).mean() > brightness else (low, gamma)
+        pixels = 255 * (pixels / 255) ** gamma
+    file = io.BytesIO()
+    Image.fromarray(pixels.round().astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write files, to be chosen on the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in files]
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Pack files into a zip."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
