@@ -10,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from pneumonia import serving
 from pneumonia.app import answers, api, monitoring, pages, problems, secret, security
+from pneumonia.app.access import Keys
 from pneumonia.app.engine import Engine
 from pneumonia.app.export import router as export_router
 from pneumonia.app.settings import Settings
@@ -35,6 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
     sessions = security.Sessions(settings.session_seconds)
     attempts = security.Attempts(limits.logins_per_minute)
     metrics = monitoring.Metrics()
+    keys = Keys(settings.key_file)
     store = Store(settings.database_url, secret.load_or_make(settings.state))
     login = security.login_router(settings, sessions, attempts)
     current = CurrentModel(
@@ -72,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     # The last one stands in front.
     app.add_middleware(problems.Catch)
-    app.add_middleware(security.Guard, settings=settings, sessions=sessions, attempts=attempts)
+    app.add_middleware(security.Guard, settings=settings, keys=keys, sessions=sessions, attempts=attempts)
     app.add_middleware(monitoring.Watch, metrics=metrics)
     return app
 

@@ -110,17 +110,13 @@ class Sessions:
 class Guard:
     """Decides which requests reach the application (an ASGI middleware)."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, sessions: Sessions, attempts: "Attempts") -> None:
-        """Stand in front of an application.
-
-        Raises:
-            ServiceError: the file of keys cannot be read.
-        """
+    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys, sessions: Sessions, attempts: "Attempts") -> None:
+        """Stand in front of an application."""
         self.app = app
         self._settings = settings
         self._sessions = sessions
         self._attempts = attempts
-        self._keys = Keys(settings.key_file)
+        self._keys = keys
         self._requests = Rate(settings.limits.requests_per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

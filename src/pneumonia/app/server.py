@@ -88,6 +88,7 @@ def run(
         port=settings.port,
         http=partial(ImpatientProtocol, header_seconds=settings.limits.header_seconds),  # type: ignore[arg-type]
         ws="none",
+        lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,

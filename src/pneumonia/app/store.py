@@ -1,7 +1,8 @@
 """Predictions, refusals and feedback in a database: SQLite by default, PostgreSQL by its URL.
 
 What identifies a patient is stored as a pseudonym only (`secret.pseudonym`); file names too, for they often hold names
-of patients. Why a file cannot be read is not stored, because decoders quote what they stumble over.
+of patients. Nothing that a file says in its own words is stored, for a name can stand in any field: not a reason that
+quotes it, and a view only if it is one that DICOM knows.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from alembic.util import CommandError
 from sqlalchemy.engine import Connection, Engine, make_url
 
 from pneumonia.app import secret
-from pneumonia.app.schemas import Feedback, Prediction, Refusal, Verdict
+from pneumonia.app.schemas import Feedback, ImageFacts, Prediction, Refusal, Verdict
 from pneumonia.app.tables import feedback, predictions
 from pneumonia.errors import ServiceError
 
@@ -27,7 +28,14 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_LOCK = 0x706E6575
 """Any number that all instances agree on."""
 BUSY_SECONDS = 30
-REASON_NOT_STORED = "the file could not be read; the reason was told to the sender and is not stored."
+STORED_REASONS = {
+    "unreadable": "The file could not be read; the reason was told to the sender and is not stored.",
+    "not_frontal": "The file says that the view is not frontal (AP or PA).",
+    "not_a_radiograph": "This is no upright frontal radiograph of the chest, or its file says so.",
+}
+"""Of the refusals whose reason may quote the file."""
+VIEWS = frozenset({"AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL"})
+"""DICOM ViewPosition (PS3.3, C.8.7.1.1.1 and C.8.11.5)."""
 NAMED_ALIKE = ("status", "decision", "probability", "threshold", "familiarity", "warnings", "hidden")
 
 
@@ -113,15 +121,12 @@ class Store:
 
     def _row(self, entry: Entry) -> dict[str, Any]:
         said = entry.prediction
-        stored = said.refusal
-        if stored and said.status == "unreadable":
-            stored = Refusal(code=stored.code, reason=REASON_NOT_STORED)
         return {name: getattr(said, name) for name in NAMED_ALIKE} | {
             "id": said.id,
             "created": said.created,
             "band": said.band.model_dump(),
-            "refusal": stored and stored.model_dump(),
-            "image": said.image and said.image.model_dump(),
+            "refusal": said.refusal and _without_quotes(said.refusal).model_dump(),
+            "image": said.image and _known_view(said.image).model_dump(),
             "model": said.model.model_dump(),
             "meaning": said.meaning and said.meaning.model_dump(),
             "bundle_sha256": said.model.bundle_sha256,
@@ -145,6 +150,14 @@ class Store:
             )
             for row in rows
         ]
+
+
+def _without_quotes(refusal: Refusal) -> Refusal:
+    return Refusal(code=refusal.code, reason=STORED_REASONS.get(refusal.code, refusal.reason))
+
+
+def _known_view(image: ImageFacts) -> ImageFacts:
+    return image if image.view in VIEWS else image.model_copy(update={"view": None})
 
 
 def _reveal(connection: Connection, prediction: UUID) -> None:
