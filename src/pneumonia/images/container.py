@@ -27,7 +27,6 @@ CODESTREAM_START = b"\xff\x4f\xff\x51"
 
 # DICOM (PS3.10, section 7.1): what the first 128 bytes may be, besides zeros.
 TIFF_STARTS = (b"II*\x00", b"MM\x00*")
-DEFLATED = "1.2.840.10008.1.2.1.99"
 PIXEL_DATA_GROUP = 0x7FE0
 TRAILERS = (0xFFFAFFFA, 0xFFFCFFFC)
 """Digital signatures and padding: what may follow the pixels."""
@@ -138,14 +137,13 @@ def _measure_dicom(content: bytes) -> Header:
     if preamble.strip(b"\x00") and not preamble.startswith(TIFF_STARTS):
         raise ImageError("the DICOM file starts as a file of another kind does. Export it again.")
     dataset = dicom.read(content)
-    if dataset.file_meta.get("TransferSyntaxUID") == DEFLATED:
-        raise ImageError("deflated DICOM files are not read. Export it uncompressed.")
+    encapsulated = dicom.DECODERS[dicom.syntax(dataset)] is not None
     if any(tag >> 16 > PIXEL_DATA_GROUP and tag not in TRAILERS for tag in dataset.keys()):  # noqa: SIM118 (elements)
         raise _trailed("DICOM")
     try:
         width, height = int(dataset.Columns), int(dataset.Rows)
         frames = int(dataset.get("NumberOfFrames") or 1)
-        encoded = _encoded_size(dataset)
+        encoded = _encoded_size(dataset.PixelData) if encapsulated else None
     except Exception:  # pydicom raises many unrelated types for broken elements
         raise ImageError("expected a DICOM image, but it has no readable pixels. Send the image itself.") from None
     if frames != 1:
@@ -155,13 +153,11 @@ def _measure_dicom(content: bytes) -> Header:
     return Header("DICOM", width, height, dataset)
 
 
-def _encoded_size(dataset: Any) -> tuple[int, int] | None:
-    """Return width and height of an encapsulated picture as its own header has them; None for other pixels."""
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        return None
+def _encoded_size(pixel_data: bytes) -> tuple[int, int] | None:
+    """Return width and height of an encapsulated picture as its own header has them; None where it has none."""
     from pydicom.encaps import generate_fragments
 
-    picture = b"".join(list(generate_fragments(dataset.PixelData))[1:])
+    picture = b"".join(list(generate_fragments(pixel_data))[1:])
     codestream = picture.find(CODESTREAM_START)
     if codestream >= 0:
         right, bottom, left, top = (

@@ -1,7 +1,6 @@
 """DICOM files: what stands in them, and their one grey picture.
 
 pydicom quotes values in warnings and errors, and values can be names of patients: nothing of it leaves this module.
-Compressed pixels (JPEG, JPEG lossless, JPEG-LS, JPEG 2000) are decoded by GDCM, run-length ones by pydicom itself.
 """
 
 import io
@@ -15,7 +14,23 @@ from pneumonia.errors import ImageError
 
 MARK_OFFSET = 128
 MARK = b"DICM"
+DEFLATED = b"1.2.840.10008.1.2.1.99"
 GREY = ("MONOCHROME1", "MONOCHROME2")
+
+DECODERS = {
+    "1.2.840.10008.1.2": None,  # uncompressed
+    "1.2.840.10008.1.2.1": None,
+    "1.2.840.10008.1.2.2": None,
+    "1.2.840.10008.1.2.5": "pydicom",  # run lengths
+    "1.2.840.10008.1.2.4.50": "pillow",  # JPEG
+    "1.2.840.10008.1.2.4.57": "gdcm",  # JPEG lossless
+    "1.2.840.10008.1.2.4.70": "gdcm",
+    "1.2.840.10008.1.2.4.80": "gdcm",  # JPEG-LS
+    "1.2.840.10008.1.2.4.81": "gdcm",
+    "1.2.840.10008.1.2.4.90": "pillow",  # JPEG 2000
+    "1.2.840.10008.1.2.4.91": "pillow",
+}
+"""What decodes the pixels of a transfer syntax. GDCM reads nearly all, but ends the process on broken JPEG 2000."""
 
 
 def is_dicom(content: bytes) -> bool:
@@ -27,16 +42,26 @@ def read(content: bytes) -> Any:
     """Parse a DICOM file into a pydicom Dataset; its pixels stay encoded.
 
     Raises:
-        ImageError: the bytes cannot be parsed.
+        ImageError: the bytes cannot be parsed, or are deflated: pydicom would inflate them to any size.
     """
     import pydicom
 
+    if DEFLATED in content:
+        raise ImageError("deflated DICOM files are not read. Export it uncompressed.")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     try:
         return pydicom.dcmread(io.BytesIO(content))
     except Exception as error:  # pydicom raises many unrelated types for broken files
         raise _undecodable(error) from None
+
+
+def text(dataset: Any, keyword: str) -> str:
+    """Return a value of a Dataset as text, empty where there is none or it cannot be read."""
+    try:
+        return str(dataset.get(keyword) or "").strip()
+    except Exception:  # pydicom converts a value when it is first asked for, and raises many unrelated types
+        return ""
 
 
 def grey(dataset: Any) -> Image.Image:
@@ -47,7 +72,10 @@ def grey(dataset: Any) -> Image.Image:
     """
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
+    decoder = DECODERS[syntax(dataset)]
     try:
+        if decoder:
+            dataset.pixel_array_options(decoding_plugin=decoder)
         levels = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset).astype(np.float64)
     except Exception as error:  # as above
         raise _undecodable(error) from None
@@ -62,6 +90,18 @@ def grey(dataset: Any) -> Image.Image:
     if interpretation == "MONOCHROME1":
         stretched = 255.0 - stretched
     return Image.fromarray(stretched.round().astype(np.uint8))
+
+
+def syntax(dataset: Any) -> str:
+    """Return the UID of the transfer syntax, one of `DECODERS`.
+
+    Raises:
+        ImageError: it is another one.
+    """
+    uid = text(dataset.file_meta, "TransferSyntaxUID")
+    if uid not in DECODERS:
+        raise ImageError("the DICOM file is in a transfer syntax that is not read. Export it uncompressed.")
+    return uid
 
 
 def _undecodable(error: Exception) -> ImageError:

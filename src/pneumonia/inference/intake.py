@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pneumonia.errors import ImageError
-from pneumonia.images import container
+from pneumonia.images import container, dicom
 from pneumonia.images.decode import decode, open_grey
 
 DISPLAY_SIDE = 2048
@@ -155,14 +155,14 @@ def _facts(dataset: Any) -> dict[str, Any]:
         "view": _code(dataset, "ViewPosition"),
         "age_years": _age(_code(dataset, "PatientAge")),
         "body_part": _code(dataset, "BodyPartExamined"),
-        "maker": str(dataset.get("Manufacturer") or "").strip()[:64] or None,
+        "maker": dicom.text(dataset, "Manufacturer")[:64] or None,
         "patient_identifier": _patient(dataset),
     }
 
 
 def _code(dataset: Any, keyword: str) -> str | None:
     """Return a code string (PS3.5, section 6.2); anything else in its place could be the name of a person."""
-    text = str(dataset.get(keyword) or "").strip().upper()
+    text = dicom.text(dataset, keyword).upper()
     return text if CODE_STRING.fullmatch(text) else None
 
 
@@ -173,6 +173,5 @@ def _age(text: str | None) -> float | None:
 
 
 def _patient(dataset: Any) -> str | None:
-    identifier = str(dataset.get("PatientID") or "").strip()
-    issuer = str(dataset.get("IssuerOfPatientID") or "").strip()
+    identifier, issuer = dicom.text(dataset, "PatientID"), dicom.text(dataset, "IssuerOfPatientID")
     return f"{issuer}/{identifier}" if identifier else None
