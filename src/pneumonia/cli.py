@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from pneumonia.app.command import access, serve
 from pneumonia.errors import PneumoniaError
 from pneumonia.registry import commands
 
@@ -173,7 +174,15 @@ def ui(root: Path, port: int, browser: bool) -> None:
         tracking.serve_ui(root, port=port, open_browser=browser)
 
 
-for command in (commands.promote, commands.rollback, commands.versions, commands.show, commands.history):
+for command in (
+    serve,
+    access,
+    commands.promote,
+    commands.rollback,
+    commands.versions,
+    commands.show,
+    commands.history,
+):
     main.add_command(command)
 
 
