@@ -285,7 +285,7 @@ def _render(loads: dict[str, tuple[Load, Load]], memory: list[tuple[int, float]]
             "",
             f"Memory of this service (resident, MB) over {REQUESTS_FOR_MEMORY:,} more requests. The images that the "
             "page can show fill",
-            "a shelf of at most 512 MiB (`Settings.shelf_bytes`); the oldest go when it is full, or after half an hour.",
+            "a shelf of at most 512 MiB (`Settings.shelf_bytes`); the oldest go when it is full.",
             "",
             f"| requests | {' | '.join(f'{done:,}' for done, _ in memory)} |",
             f"| --- | {' | '.join('---' for _ in memory)} |",
