@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks import results
+
 TARGET_AUC = 0.98
 EPOCHS = 4
 RAW, SPLITS = Path("artifacts/raw"), Path("artifacts/splits.parquet")
-RESULTS = Path(__file__).with_name("RESULTS.md")
 PLAIN = Path(__file__).with_name("plain_keras.py")
 STEPS = 8
 
@@ -47,8 +48,7 @@ def main() -> None:
         "this pipeline, `probe`": _run("-m", "benchmarks.training_speed", "pipeline", "probe"),
     }
     steps = {name: _run("-m", "benchmarks.training_speed", "step", name)[-1]["rate"] for name in VARIANTS}
-    RESULTS.write_text(_render(contestants, steps), encoding="utf-8")
-    print(RESULTS.read_text())
+    print(results.write("Training speed", _render(contestants, steps)))
 
 
 def _class_folders(scratch: Path) -> Path:
@@ -70,10 +70,6 @@ def _run(*command: str | Path) -> list[dict[str, float]]:
 def _render(contestants: dict[str, list[dict[str, float]]], steps: dict[str, float]) -> str:
     reached = _seconds(contestants["this pipeline, `mobilenetv2`"])
     lines = [
-        "# Benchmarks",
-        "",
-        "## Training speed",
-        "",
         "Command: `python -m benchmarks.training_speed`, on two CPU cores; machines differ, so read the ratios.",
         "",
         f"From the image files to a validation ROC AUC of {TARGET_AUC}, one contestant after the other in one run:",
@@ -87,7 +83,6 @@ def _render(contestants: dict[str, list[dict[str, float]]], steps: dict[str, flo
         "| | images per second | ratio to the first |",
         "| --- | --- | --- |",
         *(f"| {name} | {rate:.0f} | {rate / next(iter(steps.values())):.2f} |" for name, rate in steps.items()),
-        "",
     ]
     return "\n".join(lines)
 

@@ -172,6 +172,10 @@ class TestFeedback:
         response = client.post(f"/api/v1/predictions/{said['id']}/feedback", json=content)
         assert (response.status_code, response.json()["code"]) == (422, "invalid")
 
+    def test_that_is_a_book_is_a_problem(self, client: TestClient) -> None:
+        response = client.post(f"/api/v1/predictions/{uuid.uuid4()}/feedback", content=b"x" * 100_000)
+        assert (response.status_code, response.json()["code"]) == (413, "too_large")
+
     def test_on_nothing_is_a_problem(self, client: TestClient) -> None:
         response = client.post(f"/api/v1/predictions/{uuid.uuid4()}/feedback", json={"verdict": "NORMAL"})
         assert response.status_code == 404

@@ -105,7 +105,9 @@ async def look_up(
     return answers.shown(found, _name(at, prediction))
 
 
-@router.post("/predictions/{prediction}/feedback", responses=documented(404, 422), summary="Give a verdict")
+@router.post(
+    "/predictions/{prediction}/feedback", responses=documented(400, 404, 408, 413, 422), summary="Give a verdict"
+)
 async def give_feedback(request: Request, prediction: UUID, given: GivenFeedback) -> Prediction:
     """Store a reader's verdict, and return the prediction with it and the model's answer."""
     at = Services(request)

@@ -11,6 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from pneumonia import serving
 from pneumonia.app import answers, api, monitoring, pages, problems, secret, security
 from pneumonia.app.access import Keys
+from pneumonia.app.bodies import BodyLimits
 from pneumonia.app.engine import Engine
 from pneumonia.app.export import router as export_router
 from pneumonia.app.settings import Settings
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     # The last one stands in front.
     app.add_middleware(problems.Catch)
+    app.add_middleware(BodyLimits, limits=limits)
     app.add_middleware(security.Guard, settings=settings, keys=keys, sessions=sessions, attempts=attempts)
     app.add_middleware(monitoring.Watch, metrics=metrics)
     return app

@@ -27,11 +27,11 @@ class ProblemDetails(BaseModel):
     detail: str = Field(description="what is wrong and how to mend it, for people")
 
 
-class Problem(Exception):
+class Problem(HTTPException):
     """Ends a request with a problem.
 
     Attributes:
-        status: of HTTP.
+        status_code: of HTTP.
         code: what is wrong, for programs.
         detail: what was expected, what came, and how to mend it.
         headers: further ones of the response.
@@ -39,15 +39,15 @@ class Problem(Exception):
 
     def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
         """Describe a problem."""
-        super().__init__(detail)
-        self.status, self.code, self.detail, self.headers = status, code, detail, headers
+        super().__init__(status, detail, headers)
+        self.code = code
 
     def response(self) -> JSONResponse:
         """Return the response that tells it."""
         details = ProblemDetails(
-            title=HTTPStatus(self.status).phrase, status=self.status, code=self.code, detail=self.detail
+            title=HTTPStatus(self.status_code).phrase, status=self.status_code, code=self.code, detail=self.detail
         )
-        return JSONResponse(details.model_dump(), self.status, self.headers, MEDIA_TYPE)
+        return JSONResponse(details.model_dump(), self.status_code, self.headers, MEDIA_TYPE)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -37,7 +37,6 @@ TOKEN_FIELD = "csrf_token"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_PATHS = ("/healthz", "/readyz", "/login")
 STATIC = "/static/"
-LARGEST_FORM = 4096
 MOST_REVOKED = 10_000
 HEADERS = {
     "Content-Security-Policy": (
@@ -267,7 +266,7 @@ def login_router(settings: Settings, sessions: Sessions, attempts: Attempts) -> 
     async def login(request: Request) -> Response:
         """Take ``password`` and ``csrf_token`` from a form; go to the page, or back to the form."""
         attempts.check(request)
-        form = await _small_form(request)
+        form = await _form(request)
         if not _same(form.get(TOKEN_FIELD, ""), csrf_token(request)):
             raise Problem(403, "csrf", "the form is too old. Load the page again.")
         attempts.count(request)  # before it is judged, so that a hundred at once are a hundred
@@ -291,12 +290,8 @@ def login_router(settings: Settings, sessions: Sessions, attempts: Attempts) -> 
     return router
 
 
-async def _small_form(request: Request) -> dict[str, str]:
-    content = b""
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > LARGEST_FORM:
-            raise Problem(413, "too_large", "the form is too large.", {"Connection": "close"})
+async def _form(request: Request) -> dict[str, str]:
+    content = await request.body()
     return {name: values[0] for name, values in parse_qs(content.decode("utf-8", "replace")).items()}
 
 

@@ -1,7 +1,7 @@
 """Uploads: from a multipart request, and the zips in it, to single files that are safe to decode.
 
-Everything stays in memory, under limits that are checked while bytes come in and before a zip is unpacked. What single
-files may be is decided where they are decoded (`inference.intake`).
+Everything stays in memory, under limits that are checked while bytes come in (`bodies`) and before a zip is unpacked.
+What single files may be is decided where they are decoded (`inference.intake`).
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from pneumonia.app.bodies import CLOSE
 from pneumonia.app.problems import Problem
 from pneumonia.app.settings import MIB, Limits
 from pneumonia.errors import ImageError
@@ -26,7 +27,6 @@ LONGEST_NAME = 255
 ZIP_START = (b"PK\x03\x04", b"PK\x05\x06")  # the latter: an empty one
 ENCRYPTED = 0x1
 RETRY = {"Retry-After": "2"}
-CLOSE = {"Connection": "close"}  # what still comes of a refused request is not read
 
 
 @dataclass(frozen=True)
@@ -78,23 +78,17 @@ async def receive(request: Request, limits: Limits, take: Callable[[int], None])
     """Receive the files of a multipart request and open its zips, in order.
 
     Raises:
-        Problem: the request as a whole is refused: its form, size, number of files, or the time that it takes.
+        Problem: the request as a whole is refused: for its form, its size or its number of files.
     """
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise Problem(415, "not_multipart", f"expected multipart/form-data with the files as `{FIELD}`.", CLOSE)
-    parser = _InMemory(
-        request.headers, _limited(request, limits, take), max_files=limits.files, max_fields=0, max_part_size=0
-    )
+    parser = _InMemory(request.headers, _counted(request, take), max_files=limits.files, max_fields=0, max_part_size=0)
     try:
-        async with asyncio.timeout(limits.upload_seconds):
-            form = await parser.parse()
+        form = await parser.parse()
     except MultiPartException as error:
         raise Problem(
             400, "bad_multipart", f"{error.message} Expected at most {limits.files} files, as `{FIELD}`.", CLOSE
         ) from None
-    except TimeoutError:
-        detail = f"the upload took more than {limits.upload_seconds:g} seconds. Send fewer images at once."
-        raise Problem(408, "slow_upload", detail, CLOSE) from None
     except ClientDisconnect:
         raise Problem(400, "disconnected", "the upload was given up.") from None
     try:
@@ -115,13 +109,8 @@ async def receive(request: Request, limits: Limits, take: Callable[[int], None])
     return uploads
 
 
-async def _limited(request: Request, limits: Limits, take: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
-    received = 0
+async def _counted(request: Request, take: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
     async for chunk in request.stream():
-        received += len(chunk)
-        if received > limits.request_bytes:
-            detail = f"the request is larger than {limits.request_bytes / MIB:.0f} MB. Send fewer images at once."
-            raise Problem(413, "too_large", detail, CLOSE)
         take(len(chunk))
         yield chunk
 

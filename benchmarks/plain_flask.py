@@ -1,0 +1,31 @@
+"""What one would write without this project: a Flask app that decodes with Pillow and calls ``model.predict``.
+
+    python benchmarks/plain_flask.py MODEL.keras PORT
+
+Run by benchmarks/serving.py. It answers ``POST /predict`` with the file as ``file``.
+"""
+
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+from flask import Flask, request
+from PIL import Image
+
+app = Flask(__name__)
+model = keras.saving.load_model(sys.argv[1], compile=False)
+size = model.input_shape[1]
+
+
+@app.post("/predict")
+def predict() -> dict[str, Any]:
+    """Answer for one image."""
+    image = Image.open(request.files["file"].stream).convert("L").resize((size, size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, np.float32)[None, ..., None]
+    logit = float(model.predict(pixels, verbose=0)[0, 0])
+    return {"probability": 1 / (1 + np.exp(-logit))}
+
+
+if __name__ == "__main__":
+    app.run(port=int(sys.argv[2]), threaded=True)
