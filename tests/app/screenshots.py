@@ -19,7 +19,7 @@ from tests.app import live
 
 DOCS = readme.ROOT / "docs"
 CAUSES = ("normal", "bacteria", "virus", "bacteria", "normal", "virus")
-OPENED = "phantom-02.png"
+OPENED = "phantom-03.png"
 
 
 def main(bundle: Path) -> None:

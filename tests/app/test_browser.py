@@ -322,6 +322,7 @@ class TestStudy:
         send(page, tmp_path, {"small.png": live.radiograph(1, size=60)})
         study(page, "small.png")
         expect(page.locator(".reason")).to_contain_text("at least 100 a side")
+        expect(page.locator("#answer")).to_contain_text("Refused by bright")
         expect(page.locator(".figure")).to_have_count(0)
         expect(page.locator("#overlay")).to_be_hidden()
 
@@ -474,6 +475,9 @@ class TestForEverybody:
             {**images(), "a-rather-long-file-name-without-any-space-in-it-0001.png": live.radiograph(1)},
         )
         assert sideways(page) == 0
+        scale = row(page, "pneumonia.png").locator(".bar").bounding_box()
+        assert scale is not None
+        assert scale["width"] > 200
         study(page, "pneumonia.png")
         assert sideways(page) == 0
         for button in page.locator(".controls button:visible, .verdicts button:visible").all():

@@ -3,7 +3,9 @@
 import csv
 import io
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -64,7 +66,7 @@ class TestWords:
             "(95% interval 96 to 100, from 412 images)."
         )
         bare = Meaning(share=0.985, low=None, high=None, images=1)
-        assert told(ANSWERED, meaning=bare).meaning.endswith("in validation (from 1 images).")
+        assert told(ANSWERED, meaning=bare).meaning.endswith("in validation (from 1 image).")
         assert "not recorded" in told(ANSWERED, meaning=None).meaning
 
     @pytest.mark.parametrize(
@@ -191,6 +193,10 @@ class TestPages:
             addresses = re.findall(r'(?:src|href|action)="([^"]*)"', page.text)
             assert addresses
             assert all(re.match(r"/(?!/)|#", address) for address in addresses)
+
+    def test_say_whether_images_are_kept(self, open_app: Callable[..., TestClient], tmp_path: Path) -> None:
+        assert words.NOT_KEPT in open_app().get("/").text
+        assert words.KEPT in open_app(keep_images=tmp_path / "kept").get("/").text
 
     def test_static_files_name_no_other_server(self) -> None:
         from pneumonia.app.main import STATIC

@@ -58,7 +58,7 @@ def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server of its own, on a socket in a folder of its own."""
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None, key=lambda folder: int(folder.parent.name))
     if programs is None:
-        pytest.skip("PostgreSQL is not installed (`make postgres`)")
+        pytest.skip("PostgreSQL is not installed; on a new machine `make test` installs it")
     folder = Path(tempfile.mkdtemp(prefix="pg"))
     told: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root

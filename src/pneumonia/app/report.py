@@ -101,6 +101,7 @@ class _Page(FPDF):
         self.set_font("sans", "B" if bold else "", size)
         self.set_text_color(*colour)
         self.set_x(MARGIN)
+        self.c_margin = 1.0 if fill else 0.0
         self.multi_cell(
             WIDTH, size * 0.5, text, fill=fill, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT, wrapmode=WrapMode.WORD
         )
@@ -202,7 +203,9 @@ def _bar(page: _Page, prediction: Prediction, probability: float) -> None:
     page.set_fill_color(*MARK)
     page.rect(_place(probability) - 1, top - 0.8, 2, BAR + 1.6, "F", round_corners=True, corner_radius=0.6)
     _label(page, f"operating point {words.percent(threshold)}", threshold, top - 4.8)
-    page.set_y(below + 5)
+    for end in (0.0, 1.0):
+        _label(page, words.percent(end), end, below + 3.2)
+    page.set_y(below + 8)
 
 
 def _place(probability: float) -> float:
@@ -222,6 +225,7 @@ def _label(page: _Page, text: str, at: float, top: float) -> None:
     page.set_text_color(*GREY)
     width = page.get_string_width(text)
     page.set_xy(MARGIN + (WIDTH - width) * at, top)
+    page.c_margin = 0.0
     page.cell(width, 3.5, text)
 
 

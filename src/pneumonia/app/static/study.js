@@ -9,6 +9,7 @@ import {listen} from "./shortcuts.js";
 import {Viewer} from "./viewer.js";
 
 const id = location.pathname.split("/").at(-1);
+const DONE = {answered: "Answered", refused: "Refused", unreadable: "Not read"};
 const viewer = new Viewer();
 let study = null;
 let words = null;
@@ -49,7 +50,7 @@ function answerOf(kind) {
 const warnings = () => study.warnings.map((text) => element("p", {class: "warning"}, text));
 
 const versionLine = () =>
-  element("p", {class: "muted"}, `Answered by ${answers.versionOf(study.model)}, on ${when(study.created)}.`);
+  element("p", {class: "muted"}, `${DONE[study.status]} by ${answers.versionOf(study.model)}, on ${when(study.created)}.`);
 
 const when = (moment) => new Date(moment).toLocaleString(undefined, {dateStyle: "medium", timeStyle: "short"});
 
