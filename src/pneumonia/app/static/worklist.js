@@ -2,7 +2,7 @@
 
 import * as answers from "./answer.js";
 import * as api from "./api.js";
-import {announce, element, find} from "./dom.js";
+import {alarm, announce, element, find} from "./dom.js";
 import * as header from "./header.js";
 import * as session from "./session.js";
 import {listen} from "./shortcuts.js";
@@ -177,7 +177,9 @@ function toggleBlinded() {
 async function restore() {
   const found = await Promise.allSettled(session.studies().map(({id}) => api.prediction(id)));
   entries.unshift(...found.filter((f) => f.value).map((f) => makeEntry({prediction: f.value})));
-  keep();
+  const isUnsure = found.some(({reason}) => reason && reason.status !== 404);
+  if (isUnsure) alarm("Some studies of this list cannot be looked up now. Load the page again later.");
+  else keep();
   showAll();
 }
 
