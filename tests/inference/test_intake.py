@@ -137,8 +137,7 @@ def test_errors_and_warnings_of_a_broken_header_do_not_quote_it(
     content = dicom(PICTURE, WindowCenter="100", WindowWidth="100", PatientName=NAME)
     broken = content.replace(b"100 ", b"Doe ")
 
-    with warnings.catch_warnings(record=True) as warned, pytest.raises(ImageError) as refused:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as warned, pytest.raises(ImageError) as refused:
         take_in(broken, SIZE, LIMITS)
 
     told = (
@@ -203,12 +202,11 @@ def test_damaged_files_are_taken_in_or_refused_in_words(name: str, seed: int, cu
         del content[rng.randrange(len(content)) :][: rng.randrange(1, 200)]
     try:
         intake = take_in(bytes(content), SIZE, LIMITS)
-    except ImageError as error:
-        assert str(error)
-    else:
-        assert intake.square.shape == (SIZE, SIZE)
-        assert max(intake.pixels.shape) <= DISPLAY_SIDE
-        refuse(intake)
+    except ImageError:
+        return
+    assert intake.square.shape == (SIZE, SIZE)
+    assert max(intake.pixels.shape) <= DISPLAY_SIDE
+    refuse(intake)
 
 
 def test_a_dicom_without_pixels_is_refused() -> None:
