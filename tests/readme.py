@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+GUIDE = ROOT / "docs/promotion.md"
 
 NEEDS_ANOTHER_MACHINE = {
     "make repro": "trains on the real radiographs for some twenty minutes",
@@ -15,9 +16,9 @@ NEEDS_ANOTHER_MACHINE = {
 """Commands that no test runs as they stand, and why."""
 
 
-def blocks(language: str) -> list[str]:
-    """The README's code blocks in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: Path = ROOT / "README.md") -> list[str]:
+    """The code blocks of a page in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def console_lines() -> list[str]:

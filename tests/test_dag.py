@@ -19,6 +19,8 @@ import yaml
 
 from pipeline import demo
 from pneumonia import tracking
+from pneumonia.inference import golden
+from pneumonia.models import bundle as bundles
 from tests import readme
 
 STAGES = ("download", "validate", "split", "prepare", "train", "evaluate", "explain", "audit", "register", "card")
@@ -192,7 +194,7 @@ def test_registered_model_and_command_answer_as_the_evaluation_did(
     (finished.folder / "FOLDER").mkdir()
     shutil.copy(finished.folder / "IMAGE.jpeg", finished.folder / "FOLDER")
     decision = "INDETERMINATE" if row["indeterminate"] else row["predicted"]
-    for command in (line for line in readme.console_lines() if line.startswith("pneumonia ")):
+    for command in (line for line in readme.console_lines() if line.startswith("pneumonia predict ")):
         told = finished.run(*shlex.split(command.replace("mobilenetv2", registered["model"])))
         if "--output" not in command:
             assert f"{decision:13}  {row['probability']:11.4f}" in told
@@ -207,6 +209,12 @@ def test_registered_model_and_command_answer_as_the_evaluation_did(
     (answer,) = json.loads(output.split("ANSWER")[1])
     assert answer["probability"] == pytest.approx(row["probability"], abs=1e-5)
     assert answer["label"] == row["predicted"]
+
+
+def test_every_bundle_answers_the_golden_images_as_training_has_pinned(finished: Project) -> None:
+    for name in ("cnn", "mobilenetv2"):
+        bundle = bundles.read(finished.folder / "artifacts/models" / name)
+        assert golden.largest_difference(bundle.card.golden, golden.answers(bundle.folder)) < 1e-4
 
 
 def test_nothing_reruns_when_nothing_changed(finished: Project) -> None:
@@ -228,7 +236,8 @@ def test_root_of_the_dag_is_the_dataset_definition(finished: Project) -> None:
         ("src/pneumonia/evaluation/figures.py", {"train@cnn", "train@mobilenetv2", "evaluate", "explain", "audit"}),
         ("src/pneumonia/inference/overlay.py", {"explain"}),
         ("src/pneumonia/evaluation/shortcuts_report.py", {"audit", "card"}),
-        ("src/pneumonia/registry.py", {"register"}),
+        ("src/pneumonia/registry/registration.py", {"register"}),
+        ("src/pneumonia/registry/promotion.py", set()),
         ("src/pneumonia/evaluation/model_card.py", {"card"}),
         ("src/pneumonia/cli.py", set()),
     ],
@@ -360,3 +369,35 @@ def test_unknown_params_key_stops_before_any_work(copy: Project) -> None:
     output = copy.run(sys.executable, "-m", "pipeline.train", "cnn", check=False)
     assert "train.sead: unknown key" in output
     assert "Traceback" not in output
+
+
+def test_a_changed_parameter_becomes_champion_and_is_rolled_back_as_the_guide_says(
+    copy: Project, tmp_path: Path
+) -> None:
+    params = yaml.safe_load((copy.folder / "params.yaml").read_text())
+    params["register"]["name"] = "pneumonia-phantom"
+    params["promote"]["mode"] = "warn"  # so few phantoms prove nothing
+    (copy.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy2(demo.PROJECT / name, copy.folder / name)
+    (copy.folder / ".venv").symlink_to(sys.prefix)
+    (copy.folder / ".git/info/exclude").write_text(".venv\n")
+    copy.dvc("repro")
+    copy.run("git", "init", "-q", "--bare", str(tmp_path / "origin.git"))
+    copy.run("git", "remote", "add", "origin", str(tmp_path / "origin.git"))
+    copy.run("git", "add", ".")
+    copy.run("git", "commit", "-qm", "A model for phantoms")
+    copy.run("git", "push", "-qu", "origin", "main")
+
+    commands = [line for block in readme.blocks("console", readme.GUIDE) for line in block.strip().splitlines()]
+    said = {command: copy.run(*shlex.split(command)) for command in commands}
+
+    report = (copy.folder / "pr_report/report.md").read_text()
+    assert "train.models.cnn.learning_rate" in report
+    assert "Gate: " in report
+    versions = json.loads(copy.run("pneumonia", "versions", "--json"))
+    assert [version["version"] for version in versions if "champion" in version["aliases"]] == [1]
+    assert "none -> 1  promoted" in said["pneumonia history"]
+    assert "1 -> 2  promoted" in said["pneumonia history"]
+    assert "2 -> 1  rolled back" in said["pneumonia history"]
+    assert "learning_rate" in copy.run("git", "log", "-p", "-1", "--", "params.yaml")

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pneumonia import registry, serving, tracking
+from pneumonia import serving, tracking
 from pneumonia.errors import BundleError, TrackingError
 from pneumonia.models import bundle as bundles
+from pneumonia.registry import registration, versions
 from pneumonia.tracking import RunDescription
-from tests import bright
+from tests import bright, evidence
 
 PROJECT = Path(__file__).parents[1]
 NAME = "pneumonia-classifier"
@@ -36,7 +37,8 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Path:
             with tracking.start_run(store, RunDescription("bright", "cnn", DATA, {"slope": slope}, None)) as run:
                 bundle = write_bundle(root / f"bundle-{slope}", slope, run.run_id)
                 run.log_bundle(bundle)
-            registry.register(store, bundle, run.run_id, name=NAME, metrics={})
+            reports = evidence.write(root / f"reports-{slope}", bundle)
+            registration.register(store, bundle, run.run_id, name=NAME, metrics={}, reports=reports)
     store.client.set_registered_model_alias(NAME, "champion", "1")
     return root
 
@@ -114,8 +116,8 @@ def test_a_champion_that_the_project_did_not_register_is_refused(registered: Pat
     store.client.create_model_version("foreign", source="/somewhere")
     store.client.set_registered_model_alias("foreign", "champion", "1")
     with pytest.raises(TrackingError, match=r"version 1 of foreign .* not registered"):
-        registry.champion(store, "foreign")
-    assert registry.champion(store, "unheard-of") is None
+        versions.champion(store, "foreign")
+    assert versions.champion(store, "unheard-of") is None
 
 
 def test_bundle_of_a_server_is_downloaded_once(
@@ -125,13 +127,13 @@ def test_bundle_of_a_server_is_downloaded_once(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     store = tracking.find_store(registered)
     assert store is not None
-    found = registry.champion(store, NAME)
+    found = versions.champion(store, NAME)
     assert found is not None
     sha256 = bundles.read(found.bundle).card.model_sha256
     remote = tmp_path / "remote"
     shutil.copytree(found.bundle.parent, remote)
     for _ in range(2):
-        fetched = registry._fetch(store, str(remote), sha256)
+        fetched = versions._fetch(store, str(remote), sha256)
         assert fetched == tmp_path / "cache" / "pneumonia" / sha256
         assert bundles.read(fetched / found.bundle.name).card.model_sha256 == sha256
         shutil.rmtree(remote, ignore_errors=True)  # the second time it is not asked

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from pneumonia.errors import PneumoniaError
+from pneumonia.registry import commands
 
 if TYPE_CHECKING:
     from pneumonia.inference.files import FileAnswer
@@ -170,6 +171,10 @@ def ui(root: Path, port: int, browser: bool) -> None:
 
     with _refusals_in_one_line():
         tracking.serve_ui(root, port=port, open_browser=browser)
+
+
+for command in (commands.promote, commands.rollback, commands.versions, commands.show, commands.history):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

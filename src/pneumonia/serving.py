@@ -15,10 +15,11 @@ CODE = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Choice:
-    """A bundle's folder, and where it comes from, in words."""
+    """A bundle's folder, where it comes from in words, and the champion's version, None of any other bundle."""
 
     folder: Path
     origin: str
+    version: int | None = None
 
 
 def choose(project: Path) -> Choice:
@@ -36,7 +37,7 @@ def choose(project: Path) -> Choice:
         raise BundleError(
             "there is no model to answer with: no version in the registry has the alias champion, and there is no "
             f"bundle in {RELEASE}/. Name a trained model (--bundle artifacts/models/mobilenetv2; `make repro` trains "
-            "it), or give the alias champion to a version in the MLflow UI (`make ui`)."
+            "it), or make a version the champion (`pneumonia promote`)."
         )
     return choice
 
@@ -45,11 +46,14 @@ def _champion(project: Path) -> Choice | None:
     params = _first_file(project / PARAMS, CODE / PARAMS)
     if params is None or not store_address.exists(store_address.tracking_uri(project)):
         return None
-    from pneumonia import registry, tracking  # here, because MLflow takes seconds
+    from pneumonia import tracking
+    from pneumonia.registry import versions  # here, because MLflow takes seconds
 
     store = tracking.find_store(project)
-    found = registry.champion(store, config.load(params).register_.name) if store else None
-    return Choice(found.bundle, f"version {found.version} of {found.name} (champion)") if found else None
+    found = versions.champion(store, config.load(params).register_.name) if store else None
+    if found is None:
+        return None
+    return Choice(found.bundle, f"version {found.version} of {found.name} (champion)", found.version)
 
 
 def _release(project: Path) -> Choice | None:

@@ -11,7 +11,7 @@ from pneumonia import config, tracking
 from pneumonia.errors import TrackingError
 from pneumonia.models import bundle as bundles
 from pneumonia.tracking import RunDescription
-from tests import bright
+from tests import bright, evidence
 
 PARAMS = config.load(Path(__file__).parents[2] / "params.yaml")
 DATA = bundles.DataLineage("phantom", "drawn", "5e" * 32, {"train": {"NORMAL": 3, "PNEUMONIA": 9}})
@@ -65,6 +65,7 @@ def train(store: tracking.Store, root: Path, name: str, bias: int) -> None:
             mlflow_run_id=run.run_id,
         )
         run.log_bundle(bundle)
+    evidence.write(root / "reports", bundle)
     reports = root / "reports/train" / name
     reports.mkdir(parents=True)
     (reports / "history.csv").write_text("epoch,loss\n0,0.7\n1,0.5\n")

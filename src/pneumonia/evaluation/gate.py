@@ -268,7 +268,7 @@ def _audit(candidate: Evidence) -> Criterion:
 
 def _notes(candidate: Evidence) -> Iterator[str]:
     if candidate.audit["data"]["alarm"]:
-        yield "the shortcut audit of the data raises its alarm: the classes can be told apart without looking at a lung"
+        yield "the shortcut audit raises the alarm on the data: the classes can be told apart without seeing a lung"
     if candidate.source == PHANTOM:
         yield "trained on phantoms: it says nothing about patients"
 

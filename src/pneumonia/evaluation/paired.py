@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from pneumonia.config import BootstrapParams
 from pneumonia.evaluation.intervals import Array, Estimate, Statistic, decision_shares, estimate, roc_auc
@@ -41,16 +42,28 @@ def differences(aligned: pd.DataFrame, bootstrap: BootstrapParams) -> dict[str, 
     """Compute the first model's AUC, accuracy, sensitivity and specificity less the second's, with 95% intervals.
 
     Both are judged on the same resamples of patients; see `intervals.estimate`. A figure that is undefined, for want
-    of a class, is left out. Models that answer every image alike surely differ by nothing.
+    of a class, is left out. Where two models order the images alike, their AUCs surely differ by nothing; where they
+    decide alike among the images that a share counts, so do their shares.
     """
     if aligned.empty:
         return {}
     one, other = (_statistics(aligned, end) for end in (FIRST, SECOND))
     found = estimate({name: _less(one[name], other[name]) for name in one}, aligned["group"].to_numpy(), bootstrap)
-    alike = all(
-        (aligned[f"{column}{FIRST}"] == aligned[f"{column}{SECOND}"]).all() for column in ("probability", "predicted")
-    )
-    return {name: Estimate(0.0, 0.0, 0.0) for name in found} if alike else found
+    alike = _alike(aligned)
+    return {name: Estimate(0.0, 0.0, 0.0) if alike[name] else figure for name, figure in found.items()}
+
+
+def _alike(aligned: pd.DataFrame) -> dict[str, bool]:
+    """Return by figure whether no resample could tell the two models apart; there the bootstrap has no interval."""
+    ranks = [stats.rankdata(aligned[f"probability{end}"]) for end in (FIRST, SECOND)]
+    same = (aligned[f"predicted{FIRST}"] == aligned[f"predicted{SECOND}"]).to_numpy(bool)
+    positive = (aligned["label"] == POSITIVE).to_numpy(bool)
+    return {
+        "roc_auc": bool(np.array_equal(*ranks)),
+        "accuracy": bool(same.all()),
+        "sensitivity": bool(same[positive].all()),
+        "specificity": bool(same[~positive].all()),
+    }
 
 
 def _statistics(aligned: pd.DataFrame, end: str) -> dict[str, Statistic]:

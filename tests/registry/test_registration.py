@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import json
 import os
 import subprocess
@@ -11,12 +12,13 @@ from typing import Any
 import keras
 import pytest
 
-from pneumonia import registry, tracking
+from pneumonia import tracking
 from pneumonia.errors import TrackingError
 from pneumonia.inference.predictor import Predictor
 from pneumonia.models import bundle as bundles
+from pneumonia.registry import logged_model, registration
 from pneumonia.tracking import RunDescription, Store
-from tests import bright
+from tests import bright, evidence
 
 NAME = "pneumonia-classifier"
 DATA = bundles.DataLineage("phantom", "drawn", "5e" * 32, {"train": {"NORMAL": 3, "PNEUMONIA": 9}})
@@ -52,8 +54,10 @@ def train(store: Store, folder: Path, *, slope: float, data: bundles.DataLineage
     return bundle
 
 
-def register(store: Store, bundle: bundles.Bundle, metrics: registry.Metrics | Any = METRICS) -> int:
-    return registry.register(store, bundle, bundle.card.mlflow_run_id, name=NAME, metrics=metrics)
+def register(store: Store, bundle: bundles.Bundle, metrics: Any = METRICS) -> int:
+    reports = evidence.write(bundle.folder.parent / "reports", bundle)
+    run_id = bundle.card.mlflow_run_id
+    return registration.register(store, bundle, run_id, name=NAME, metrics=metrics, reports=reports)
 
 
 def challenger(store: Store) -> Any:
@@ -86,6 +90,9 @@ class TestRegister:
             "data_hash": "5e" * 32,
             "git_commit": "c0ffee",
             "bundle_sha256": bundle.card.model_sha256,
+            "card_sha256": hashlib.sha256((bundle.folder / "bundle.json").read_bytes()).hexdigest(),
+            "audit": "pass",
+            "data_alarm": "false",
             "validation/roc_auc": "0.9100",
             "validation/f1": "0.8200",
             "test/roc_auc": "0.8700",
@@ -138,7 +145,7 @@ class TestLoggedModel:
     def test_answers_in_a_fresh_process_as_the_predictor_does(self, store: Store, tmp_path: Path) -> None:
         bundle = train(store, tmp_path, slope=0.017)
         register(store, bundle)
-        image = registry._example()["image"].item()
+        image = logged_model._example()["image"].item()
         elsewhere = tmp_path / "elsewhere"
         elsewhere.mkdir()
         (elsewhere / "image.png").write_bytes(image)

@@ -1,0 +1,162 @@
+"""Versions of the registered model as the MLflow registry knows them: which there are, and what belongs to each."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pneumonia.errors import EvidenceError, TrackingError
+from pneumonia.evaluation.gate import Evidence
+from pneumonia.models.bundle import CARD_FILE
+from pneumonia.tracking import BUNDLE_SHA256, Store, explain_refusals
+
+CHALLENGER = "challenger"
+CHAMPION = "champion"
+
+CARD_SHA256 = "card_sha256"
+EVIDENCE = "evidence"
+"""Folder of a version's run that holds what the gate reads, laid out as reports/ is."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model.
+
+    Attributes:
+        name: of the registered model.
+        number: of the version.
+        created: when it was registered.
+        run_id: its MLflow run.
+        source: the logged model, as ``models:/<id>``.
+        tags: facts to search by: lineage, figures, verdicts.
+        aliases: which it has now.
+        description: for people, Markdown.
+    """
+
+    name: str
+    number: int
+    created: datetime
+    run_id: str
+    source: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+    description: str
+
+    @property
+    def is_registered_here(self) -> bool:
+        """Whether `registration.register` made it, and not somebody else by other means."""
+        return BUNDLE_SHA256 in self.tags
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version that answers: of which registered model, its number, and the folder of its bundle."""
+
+    name: str
+    version: int
+    bundle: Path
+
+
+@explain_refusals()
+def aliases(store: Store, name: str) -> dict[str, int]:
+    """Return the version of each alias; nothing where the model is not registered."""
+    found = store.client.search_registered_models(f"name = '{name}'")
+    return {alias: int(number) for alias, number in found[0].aliases.items()} if found else {}
+
+
+@explain_refusals()
+def every(store: Store, name: str) -> list[Version]:
+    """Return all versions, the latest first."""
+    held = aliases(store, name)
+    found = store.client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
+    return [
+        Version(
+            name=name,
+            number=int(version.version),
+            created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
+            run_id=str(version.run_id),
+            source=str(version.source),
+            tags=dict(version.tags),
+            aliases=tuple(sorted(alias for alias, number in held.items() if number == int(version.version))),
+            description=version.description or "",
+        )
+        for version in found
+    ]
+
+
+def get(store: Store, name: str, number: int) -> Version:
+    """Return one version.
+
+    Raises:
+        TrackingError: there is none of that number, or the store refuses.
+    """
+    found = every(store, name)
+    for version in found:
+        if version.number == number:
+            return version
+    numbers = ", ".join(str(version.number) for version in reversed(found)) or "none"
+    raise TrackingError(f"{name} has no version {number}; it has {numbers}. `pneumonia versions` lists them.")
+
+
+def champion(store: Store, name: str) -> Champion | None:
+    """Return the version with the alias ``champion``, None where no version has it; see `bundle`.
+
+    Raises:
+        TrackingError: the store refuses, or the version was not made by `registration.register`.
+    """
+    number = aliases(store, name).get(CHAMPION)
+    return Champion(name, number, bundle(store, get(store, name, number))) if number is not None else None
+
+
+@explain_refusals()
+def bundle(store: Store, version: Version) -> Path:
+    """Return the folder of a version's bundle.
+
+    The bundle of a local store is used where it lies; that of a server is downloaded once and kept in
+    ``$XDG_CACHE_HOME/pneumonia`` (``~/.cache/pneumonia``).
+
+    Raises:
+        TrackingError: the store refuses, or the version was not made by `registration.register`.
+    """
+    if not version.is_registered_here:
+        raise TrackingError(
+            f"version {version.number} of {version.name} has no tag {BUNDLE_SHA256}: it was not registered by this "
+            "project. Give its aliases to a version that `dvc repro register` has made."
+        )
+    logged = store.client.get_logged_model(version.source.removeprefix("models:/"))
+    kept = f"{version.tags[BUNDLE_SHA256]}-{version.tags.get(CARD_SHA256, '')[:16]}"
+    artifacts = _fetch(store, f"{logged.artifact_location}/artifacts", kept)
+    (card,) = artifacts.glob(f"*/{CARD_FILE}")
+    return card.parent
+
+
+@explain_refusals()
+def evidence(store: Store, version: Version) -> Evidence:
+    """Return what the gate reads of a version.
+
+    Raises:
+        EvidenceError: the version was registered without.
+        TrackingError: the store refuses.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        if not store.client.list_artifacts(version.run_id, EVIDENCE):
+            raise EvidenceError(
+                f"version {version.number} of {version.name} has no evidence in its run, so that it cannot be judged. "
+                "Run `dvc repro --force --single-item register` in the project that has made it."
+            )
+        return Evidence.read(Path(store.client.download_artifacts(version.run_id, EVIDENCE, scratch)))
+
+
+def _fetch(store: Store, location: str, name: str) -> Path:
+    from mlflow.artifacts import download_artifacts  # after `tracking`, which keeps MLflow quiet
+
+    if location.startswith("file:"):
+        return Path(download_artifacts(location))  # gives the folder itself
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pneumonia" / name
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+            Path(download_artifacts(location, dst_path=scratch, tracking_uri=store.uri)).rename(kept)
+    return kept
