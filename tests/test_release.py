@@ -26,7 +26,12 @@ def predictions() -> pd.DataFrame:
 def test_the_bundle_is_whole_and_small() -> None:
     bundle = bundles.read(RELEASE)
 
-    assert sum((RELEASE / name).stat().st_size for name in (bundles.MODEL_FILE, bundles.CARD_FILE)) <= 5 * MEGABYTE
+    assert (
+        sum(
+            (RELEASE / name).stat().st_size for name in (bundles.MODEL_FILE, bundles.REFERENCE_FILE, bundles.CARD_FILE)
+        )
+        <= 5 * MEGABYTE
+    )
     assert bundle.card.data.source == "kermany"
     assert bundle.card.git_commit
 

@@ -185,7 +185,7 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
         Runtime.load(tmp_path)
 
 
-def test_what_is_unfamiliar_is_refused_with_a_reason_and_what_is_unusual_has_a_warning(tmp_path: Path) -> None:
+def test_what_is_unfamiliar_is_refused(tmp_path: Path) -> None:
     folder = bright.write_bundle(tmp_path / "strict", slope=0.01, minimum_familiarity=1.1, data=DATA).folder
     strict = Runtime.load(folder)
     square = np.full((1, bright.SIZE, bright.SIZE), 90, np.uint8)
