@@ -15,7 +15,7 @@ export DVC_NO_ANALYTICS := true
 .PHONY: help demo test repro release ui app chromium postgres screenshots lint format lock clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: $(READY)  ## Run the whole pipeline on embedded phantoms, in demo/
 	@python -m pipeline.demo
@@ -34,6 +34,9 @@ ui: $(READY)  ## Open the runs in the MLflow UI on localhost (STORE=demo for the
 
 app: $(READY)  ## Open the radiologist's page on localhost: champion or release answers
 	@pneumonia serve
+
+screenshots: demo  ## Take the README's pictures of the page anew, with the demo's network
+	python -m tests.app.screenshots demo/artifacts/models/cnn
 
 chromium:  ## Install Chromium on Debian (needs root), in which the page is tested
 	apt-get install --yes --no-install-recommends chromium

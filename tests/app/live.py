@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import uvicorn
+from numpy.typing import NDArray
 from PIL import Image
 
 from pneumonia.app.main import create_app
@@ -47,8 +48,13 @@ def radiograph(seed: int, brightness: float | None = None, size: int = 320) -> b
             gamma = (low * high) ** 0.5
             low, high = (gamma, high) if (255 * (pixels / 255) ** gamma).mean() > brightness else (low, gamma)
         pixels = 255 * (pixels / 255) ** gamma
+    return png(pixels.round().astype(np.uint8))
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode grey levels (H, W)."""
     file = io.BytesIO()
-    Image.fromarray(pixels.round().astype(np.uint8)).save(file, "PNG")
+    Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 

@@ -21,7 +21,8 @@ _templates.env.filters["percent"] = words.percent
 @router.get("/")
 def worklist(request: Request) -> Response:
     """Show the worklist."""
-    return _page(request, "worklist.html")
+    is_kept = request.app.state.settings.keep_images is not None
+    return _page(request, "worklist.html", keeping=words.KEPT if is_kept else words.NOT_KEPT)
 
 
 @router.get("/studies/{study}")

@@ -1,12 +1,14 @@
 """A study on one page of A4: the image, the heat map, the answer and what it means, the model and its limits."""
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from fpdf import FPDF
 from fpdf.enums import WrapMode, XPos, YPos
+from fpdf.fonts import TTFFont
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -16,14 +18,24 @@ from pneumonia.app.words import Words
 
 MARGIN, WIDTH, BOTTOM = 15.0, 180.0, 280.0
 """Of the printed area, in mm."""
-PICTURES = (92.0, 40.0)
-"""Height of the pictures in mm: as it should be, and the least where much text has to fit on the page."""
 OVERLAY_OPACITY = 0.5
 BAR, HATCH = 4.0, 1.6
 """Height of the scale and distance of the lines in its indeterminate band, in mm."""
 BLACK, GREY, LINE, AMBER, TINT = (0, 0, 0), (85, 95, 105), (160, 168, 176), (140, 98, 0), (255, 246, 224)
 MARK = (11, 92, 173)
 COLOURS = {"Pneumonia": (168, 50, 16), "Normal": (10, 102, 90), "Indeterminate": AMBER}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How large things are: height of the pictures in mm, and a factor on the size of letters."""
+
+    pictures: float
+    letters: float
+
+
+LAYOUTS = (Layout(92, 1), Layout(65, 1), Layout(40, 1), Layout(40, 0.8), Layout(40, 0.6))
+"""The first that fits on one page is taken, else the last."""
 
 
 def draw(
@@ -37,24 +49,37 @@ def draw(
         image: the decoded image (H, W); None where it is not held any more.
         overlay: the heat map as RGBA, of any size; None where there is none.
     """
-    height, least = PICTURES
-    page = _lay_out(prediction, card, image, overlay, height)
-    if (excess := page.get_y() - BOTTOM) > 0:
-        page = _lay_out(prediction, card, image, overlay, max(least, height - excess))
-    return bytes(page.output())
+    for layout in LAYOUTS:
+        with _Page(layout) as page:
+            _fill(page, prediction, card, image, overlay)
+            fits = page.get_y() <= BOTTOM
+            drawn = bytes(page.output())
+        if fits:
+            break
+    return drawn
 
 
 class _Page(FPDF):
     """A page of A4 in a font that has letters of most scripts, and that repeats the notice at its foot."""
 
-    def __init__(self) -> None:
+    def __init__(self, layout: Layout) -> None:
         super().__init__()
+        self.layout = layout
         fonts = Path(matplotlib.get_data_path(), "fonts", "ttf")
         self.add_font("sans", "", fonts / "DejaVuSans.ttf")
         self.add_font("sans", "B", fonts / "DejaVuSans-Bold.ttf")
         self.set_margins(MARGIN, MARGIN)
         self.set_auto_page_break(False)
         self.add_page()
+
+    def __enter__(self) -> "_Page":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the fonts, which fpdf2 leaves open."""
+        for font in self.fonts.values():
+            if isinstance(font, TTFFont):
+                font.ttfont.close()
 
     def footer(self) -> None:
         """Say once more what this is not."""
@@ -72,30 +97,31 @@ class _Page(FPDF):
         fill: bool = False,
     ) -> None:
         """Write a paragraph over the whole width, in a size in points, with a gap in mm after it."""
+        size *= self.layout.letters
         self.set_font("sans", "B" if bold else "", size)
         self.set_text_color(*colour)
         self.set_x(MARGIN)
+        self.c_margin = 1.0 if fill else 0.0
         self.multi_cell(
             WIDTH, size * 0.5, text, fill=fill, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT, wrapmode=WrapMode.WORD
         )
         self.ln(gap)
 
 
-def _lay_out(
+def _fill(
+    page: _Page,
     prediction: Prediction,
     card: ModelCard,
     image: NDArray[np.uint8] | None,
     overlay: Image.Image | None,
-    height: float,
-) -> _Page:
-    page, said = _Page(), words.of(prediction)
+) -> None:
     page.set_title("Answer of a research model on a chest radiograph")
     page.text_in("Answer of a research model on a chest radiograph", 13, bold=True, gap=1)
     page.set_fill_color(*TINT)
     page.text_in(f"{words.NOTICE} {words.NOTICE_DETAIL}", 9, bold=True, colour=AMBER, gap=1.5, fill=True)
     page.text_in(" · ".join(_facts(prediction)), 8.5, colour=GREY, gap=2)
-    _pictures(page, prediction, image, overlay, height)
-    _answer(page, prediction, said)
+    _pictures(page, prediction, image, overlay)
+    _answer(page, prediction, words.of(prediction))
     for warning in prediction.warnings:
         page.text_in(f"Warning: {warning}", 9, colour=AMBER, gap=0.5)
     _heading(page, "Reader")
@@ -108,7 +134,6 @@ def _lay_out(
     _heading(page, "Limits" if is_current else f"Limits of the model that answers now ({card.model.origin})")
     for limit in words.points(card.limits):
         page.text_in(f"•  {limit}", 8, gap=0.4)
-    return page
 
 
 def _facts(prediction: Prediction) -> list[str]:
@@ -119,7 +144,7 @@ def _facts(prediction: Prediction) -> list[str]:
 
 
 def _pictures(
-    page: _Page, prediction: Prediction, image: NDArray[np.uint8] | None, overlay: Image.Image | None, height: float
+    page: _Page, prediction: Prediction, image: NDArray[np.uint8] | None, overlay: Image.Image | None
 ) -> None:
     if image is None:
         page.text_in("The image is not held any more, or cannot be shown.", 9, colour=GREY, gap=2)
@@ -129,7 +154,7 @@ def _pictures(
     if overlay is not None and not prediction.hidden:
         shown.append((_lay_over(plain, overlay), "Evidence for pneumonia: yellow weak, red strong"))
     top, width = page.get_y(), (WIDTH - 4) / 2
-    height = min(height, width * plain.height / plain.width)
+    height = min(page.layout.pictures, width * plain.height / plain.width)
     for place, (picture, caption) in enumerate(shown):
         left = MARGIN + place * (width + 4)
         page.image(_jpeg(picture), left, top, width, height, keep_aspect_ratio=True, alt_text=caption)
@@ -178,7 +203,9 @@ def _bar(page: _Page, prediction: Prediction, probability: float) -> None:
     page.set_fill_color(*MARK)
     page.rect(_place(probability) - 1, top - 0.8, 2, BAR + 1.6, "F", round_corners=True, corner_radius=0.6)
     _label(page, f"operating point {words.percent(threshold)}", threshold, top - 4.8)
-    page.set_y(below + 5)
+    for end in (0.0, 1.0):
+        _label(page, words.percent(end), end, below + 3.2)
+    page.set_y(below + 8)
 
 
 def _place(probability: float) -> float:
@@ -198,6 +225,7 @@ def _label(page: _Page, text: str, at: float, top: float) -> None:
     page.set_text_color(*GREY)
     width = page.get_string_width(text)
     page.set_xy(MARGIN + (WIDTH - width) * at, top)
+    page.c_margin = 0.0
     page.cell(width, 3.5, text)
 
 

@@ -9,6 +9,8 @@ from pneumonia.evaluation.intervals import Estimate
 NOTICE = "Research software, not a medical device."
 NOTICE_DETAIL = "Not for diagnosis or any other decision about a patient."
 BLINDED = "Read the image and give your verdict. The model's answer and its heat map come after it."
+NOT_KEPT = "Held in memory for a while, never stored."
+KEPT = "This server stores the images."
 NO_MEANING = "How many images with such a score showed pneumonia in validation is not recorded with this model."
 
 
@@ -71,7 +73,7 @@ def _meaning(meaning: Meaning | None) -> str:
         interval = f"95% interval {100 * meaning.low:.0f} to {100 * meaning.high:.0f}, "
     return (
         f"Of 100 images scored like this, about {100 * meaning.share:.0f} showed pneumonia in validation "
-        f"({interval}from {meaning.images} images)."
+        f"({interval}from {meaning.images} {'image' if meaning.images == 1 else 'images'})."
     )
 
 

@@ -3,12 +3,13 @@
 import * as answers from "./answer.js";
 import * as api from "./api.js";
 import {alarm, announce, element, find} from "./dom.js";
-import * as model from "./model.js";
+import * as header from "./header.js";
 import * as session from "./session.js";
 import {listen} from "./shortcuts.js";
 import {Viewer} from "./viewer.js";
 
 const id = location.pathname.split("/").at(-1);
+const DONE = {answered: "Answered", refused: "Refused", unreadable: "Not read"};
 const viewer = new Viewer();
 let study = null;
 let words = null;
@@ -49,7 +50,7 @@ function answerOf(kind) {
 const warnings = () => study.warnings.map((text) => element("p", {class: "warning"}, text));
 
 const versionLine = () =>
-  element("p", {class: "muted"}, `Answered by ${answers.versionOf(study.model)}, on ${when(study.created)}.`);
+  element("p", {class: "muted"}, `${DONE[study.status]} by ${answers.versionOf(study.model)}, on ${when(study.created)}.`);
 
 const when = (moment) => new Date(moment).toLocaleString(undefined, {dateStyle: "medium", timeStyle: "short"});
 
@@ -156,6 +157,6 @@ listen([
   {keys: ["k", "p"], does: "Previous study", run: () => find("previous").click()},
   {keys: ["Escape"], does: "Back to the worklist", run: () => find("back").click()},
 ]);
-model.watch();
+header.watch();
 showPlace();
 renew(() => api.prediction(id)).then(() => study && showImage());

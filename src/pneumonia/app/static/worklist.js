@@ -2,8 +2,8 @@
 
 import * as answers from "./answer.js";
 import * as api from "./api.js";
-import {announce, element, find} from "./dom.js";
-import * as model from "./model.js";
+import {alarm, announce, element, find} from "./dom.js";
+import * as header from "./header.js";
 import * as session from "./session.js";
 import {listen} from "./shortcuts.js";
 import {Uploads} from "./uploads.js";
@@ -16,7 +16,7 @@ const uploads = new Uploads((job) => {
   if (job.state === "waiting") entries.push(makeEntry({job}));
   if (job.state === "done") settle(job);
   showAll();
-  if (job.state === "done") model.refresh();
+  if (job.state === "done") header.refresh();
 });
 
 function makeEntry(told) {
@@ -177,7 +177,9 @@ function toggleBlinded() {
 async function restore() {
   const found = await Promise.allSettled(session.studies().map(({id}) => api.prediction(id)));
   entries.unshift(...found.filter((f) => f.value).map((f) => makeEntry({prediction: f.value})));
-  keep();
+  const isUnsure = found.some(({reason}) => reason && reason.status !== 404);
+  if (isUnsure) alarm("Some studies of this list cannot be looked up now. Load the page again later.");
+  else keep();
   showAll();
 }
 
@@ -218,5 +220,5 @@ listen([
   {keys: ["b"], does: "Blinded reading on or off", run: toggleBlinded},
   {keys: ["c"], does: "Export the list as CSV", run: () => find("export-csv").click()},
 ]);
-model.watch();
+header.watch();
 restore();

@@ -1,4 +1,4 @@
-// Which model answers, and its limits: on every page, and looked up again, so that a swap is seen.
+// What the head of every page says and does: which model answers, looked up again so that a swap is seen; signing out.
 
 import * as api from "./api.js";
 import {alarm, announce, find} from "./dom.js";
@@ -9,6 +9,7 @@ export function watch() {
   show();
   setInterval(refresh, LOOK_AGAIN_MS);
   document.addEventListener("visibilitychange", refresh);
+  find("sign-out")?.addEventListener("click", api.signOut);
 }
 
 export async function refresh() {
