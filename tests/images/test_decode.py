@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
@@ -49,6 +49,19 @@ def palette_image() -> Image.Image:
 def translucent(image: Image.Image) -> Image.Image:
     image.putalpha(128)
     return image
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_upright(form: str, orientation: int) -> None:
+    """By the EXIF tag, as Pillow itself would."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    content = encoded(Image.fromarray(PICTURE), form, exif=exif)
+    with Image.open(io.BytesIO(content)) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image))
+
+    assert np.abs(decode(content, SIZE) - expected(upright)).max() <= 3
 
 
 def dicom(pixels: NDArray[Any], **attributes: Any) -> bytes:
@@ -101,6 +114,8 @@ def stretched(picture: NDArray[np.uint8]) -> NDArray[np.int_]:
         pytest.param(encoded(translucent(Image.fromarray(PICTURE)), "PNG"), id="PNG with alpha"),
         pytest.param(encoded(palette_image(), "PNG"), id="palette PNG"),
         pytest.param(encoded(Image.fromarray(PICTURE.astype(np.uint16) * 257), "PNG"), id="16-bit PNG"),
+        pytest.param(encoded(Image.fromarray(PICTURE.astype(np.uint16) * 16), "PNG"), id="12 bits in a 16-bit PNG"),
+        pytest.param(encoded(Image.fromarray(PICTURE.astype(np.uint16)), "PNG"), id="8 bits in a 16-bit PNG"),
     ],
 )
 def test_every_kind_of_picture_gives_the_same_grey_levels(content: bytes) -> None:

@@ -4,6 +4,7 @@ For bytes from strangers. A decoder must not be handed a file that is small on d
 an image and something else at once (a polyglot: a picture with an archive behind it, a program before a DICOM mark).
 """
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ CODESTREAM_START = b"\xff\x4f\xff\x51"
 
 # DICOM (PS3.10, section 7.1): what the first 128 bytes may be, besides zeros.
 TIFF_STARTS = (b"II*\x00", b"MM\x00*")
-PIXEL_DATA_GROUP = 0x7FE0
+PIXEL_DATA = 0x7FE00010
 TRAILERS = (0xFFFAFFFA, 0xFFFCFFFC)
 """Digital signatures and padding: what may follow the pixels."""
 
@@ -138,7 +139,8 @@ def _measure_dicom(content: bytes) -> Header:
         raise ImageError("the DICOM file starts as a file of another kind does. Export it again.")
     dataset = dicom.read(content)
     encapsulated = dicom.DECODERS[dicom.syntax(dataset)] is not None
-    if any(tag >> 16 > PIXEL_DATA_GROUP and tag not in TRAILERS for tag in dataset.keys()):  # noqa: SIM118 (elements)
+    behind = itertools.dropwhile(lambda tag: tag != PIXEL_DATA, dataset.keys())  # in the order of the file
+    if not set(behind) <= {PIXEL_DATA, *TRAILERS}:
         raise _trailed("DICOM")
     try:
         width, height = int(dataset.Columns), int(dataset.Rows)

@@ -9,8 +9,8 @@ what the network makes of it (principal components of its pooled features):
   idea of outlier exposure (Hendrycks et al., ICLR 2019).
 
 Both become the share of validation images that are less familiar, and the smaller of the two decides. The view from
-afar does most of the work: the features of a network that was trained to tell pneumonia hold little else. On
-validation, `benchmarks/refusals.py` measures each part.
+afar does most of the work: the features of a network that was trained to tell pneumonia hold little else.
+docs/refusals.md has the figures, with and without them.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """What the answers of a bundle are compared with: reference.npz, fitted when training ends (`pipeline.reference`)."""
 
 import dataclasses
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def read(bundle: Bundle) -> Reference:
             fields: dict[str, Any] = {name: _plain(stored[name]) for name in stored.files}
         nested = {name.removeprefix(PREFIX): fields.pop(name) for name in list(fields) if name.startswith(PREFIX)}
         return Reference(familiarity=Familiarity(**nested), **fields)
-    except (TypeError, ValueError, OSError) as error:
+    except (TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(
             f"{bundle.reference_file} does not hold what an answer is compared with ({error}). Train the model again."
         ) from error
