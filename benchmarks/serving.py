@@ -81,6 +81,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--bundle", type=Path, default=Path("release"))
     bundle = parser.parse_args().bundle.resolve()
+    machine = (
+        f"{os.cpu_count()} CPU cores, shared by servers and clients, load average {os.getloadavg()[1]:.1f} before"
+    )
     images, of_what = _images()
     loads: dict[str, tuple[Load, Load]] = {}
     memory: list[tuple[int, float]] = []
@@ -94,7 +97,6 @@ def main() -> None:
                 loads[contestant.name] = alone, many
                 if not memory:  # of this service, which comes first
                     memory = _memory(port, requests, process)
-    machine = f"{os.cpu_count()} CPU cores, shared by server and clients; load before: {os.getloadavg()[2]:.1f}"
     print(results.write("Serving", _render(loads, memory, machine, of_what)))
 
 
@@ -273,7 +275,7 @@ def _render(loads: dict[str, tuple[Load, Load]], memory: list[tuple[int, float]]
     ours = next(iter(loads.values()))[1].rate
     return "\n".join(
         [
-            f"Command: `python -m benchmarks.serving`, on {machine}; machines differ, so read the ratios.",
+            f"Command: `python -m benchmarks.serving`, on {machine}; read the ratios.",
             "",
             f"{of_what}, the same network, one contestant after the other in one run. This service also looks whether",
             "the image is familiar, stores its answer in SQLite and keeps the image for the page; the others do not.",

@@ -36,7 +36,7 @@ class Gate:
 @pytest.fixture
 def engine(bundle: Path) -> Iterator[Engine]:
     current = CurrentModel(lambda: Choice(bundle, "bundle"), lambda _: None)
-    opened = Engine(current, Limits(2**22, 10**7), places=10, batch=4)
+    opened = Engine(current, Limits(2**22, 10**7), places=10, batch=4, workers=1)
     yield opened
     opened.close()
 
@@ -121,7 +121,7 @@ def test_what_needs_no_network_does_not_ask_it(engine: Engine, gate: Gate) -> No
 
 def test_closing_answers_what_is_queued(bundle: Path) -> None:
     current = CurrentModel(lambda: Choice(bundle, "bundle"), lambda _: None)
-    engine = Engine(current, Limits(2**22, 10**7), places=10, batch=4)
+    engine = Engine(current, Limits(2**22, 10**7), places=10, batch=4, workers=3)
     asked = [ask(engine, seed) for seed in range(6)]
     engine.close()
     assert {study.result(0).status for study in asked} == {"answered"}

@@ -138,7 +138,7 @@ def test_no_request_fails_or_mixes_models_while_they_change(
     current: CurrentModel, registry: Registry, bundle: Path, other_bundle: Path
 ) -> None:
     """Four clients ask without a pause while the champion changes ten times."""
-    engine = Engine(current, LIMITS, places=64, batch=8)
+    engine = Engine(current, LIMITS, places=64, batch=8, workers=2)
     image = encode(draw(1))
     expected = {}
     for folder in (bundle, other_bundle):

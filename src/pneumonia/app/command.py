@@ -55,6 +55,11 @@ def serve(
 ) -> None:
     """Serve the page for readers and the API, with the champion of the registry or the release."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for library in (
+        "OMP",
+        "OPENBLAS",
+    ):  # products of a few hundred numbers: more threads would only wait for each other
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from pneumonia.app import monitoring, server
     from pneumonia.app.main import create_app

@@ -1,8 +1,9 @@
 """The engine: image bytes in, answers out, many at once.
 
-Decoders take images in, several at a time; one worker hands what is ready to the network in batches. A batch is
-whatever has come while the one before was computed, so that a lone image never waits for company (continuous
-batching). The queue has an end: what finds no place is refused at once instead of waiting for its timeout.
+Decoders take images in, several at a time; workers hand what is ready to the network in batches. A batch is whatever
+has come while the ones before were computed, so that a lone image never waits for company (continuous batching). Each
+worker keeps to one core: two batches side by side cost less than one that two cores share. The queue has an end: what
+finds no place is refused at once instead of waiting for its timeout.
 """
 
 import os
@@ -71,7 +72,7 @@ class _Job:
 class Engine:
     """Answers images with the current model."""
 
-    def __init__(self, current: CurrentModel, limits: Limits, *, places: int, batch: int) -> None:
+    def __init__(self, current: CurrentModel, limits: Limits, *, places: int, batch: int, workers: int) -> None:
         """Start the threads.
 
         Args:
@@ -79,6 +80,7 @@ class Engine:
             limits: of one image.
             places: images that may be in the engine at once.
             batch: images that the network sees at once, at most.
+            workers: batches that are computed at once.
         """
         self.current = current
         self._limits = limits
@@ -86,8 +88,9 @@ class Engine:
         self._batch = batch
         self._decoders = ThreadPoolExecutor(os.cpu_count() or 1, "decode")
         self._decoded: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._worker = threading.Thread(target=self._work, name="network", daemon=True)
-        self._worker.start()
+        self._workers = [threading.Thread(target=self._work, name="network", daemon=True) for _ in range(workers)]
+        for worker in self._workers:
+            worker.start()
 
     def submit(self, read: Callable[[], bytes]) -> "Future[Study]":
         """Ask for an answer; ``read`` gives the bytes, in another thread, or raises ImageError.
@@ -107,8 +110,10 @@ class Engine:
     def close(self) -> None:
         """End the threads when what is queued has been answered."""
         self._decoders.shutdown()
-        self._decoded.put(None)
-        self._worker.join()
+        for _ in self._workers:
+            self._decoded.put(None)
+        for worker in self._workers:
+            worker.join()
 
     def _take_in(self, job: _Job) -> None:
         if job.done.cancelled():
@@ -129,14 +134,20 @@ class Engine:
     def _work(self) -> None:
         while job := self._decoded.get():
             jobs = [job]
-            while len(jobs) < self._batch and not self._decoded.empty():
-                if (another := self._decoded.get()) is None:
-                    self._decoded.put(None)
-                    break
+            while len(jobs) < self._batch and (another := self._next_if_any()):
                 jobs.append(another)
             waiting = [job for job in jobs if not job.done.cancelled()]
             for _, alike in groupby(waiting, key=lambda job: id(job.model)):
                 _answer(list(alike))
+
+    def _next_if_any(self) -> _Job | None:
+        try:
+            job = self._decoded.get_nowait()
+        except queue.Empty:
+            return None
+        if job is None:  # the sign to end is for whoever asks next
+            self._decoded.put(None)
+        return job
 
 
 def _answer(jobs: list[_Job]) -> None:

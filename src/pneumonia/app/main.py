@@ -1,5 +1,6 @@
 """The application, put together."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
@@ -44,7 +45,13 @@ def create_app(settings: Settings) -> FastAPI:
         lambda: _choose(settings),
         lambda current: metrics.show_model(answers.facts(current.model), failed=current.failure is not None),
     )
-    engine = Engine(current, Limits(limits.file_bytes, limits.pixels), places=settings.queue, batch=settings.batch)
+    engine = Engine(
+        current,
+        Limits(limits.file_bytes, limits.pixels),
+        places=settings.queue,
+        batch=settings.batch,
+        workers=os.cpu_count() or 1,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ import time
 import traceback
 import warnings
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -22,6 +23,7 @@ UNMATCHED = "unmatched"
 TENTHS = tuple(tenth / 10 for tenth in range(1, 11))
 SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 OWN = ("pneumonia", "uvicorn")
+PACKAGE = str(Path(__file__).parents[1])
 
 log = logging.getLogger(__name__)
 
@@ -129,9 +131,11 @@ class JsonLines(logging.Formatter):
             line |= {key: value for key, value in vars(record).items() if key not in self._plain}
         if record.exc_info and record.exc_info[0]:
             line["error"] = record.exc_info[0].__name__
+            passed = traceback.extract_tb(record.exc_info[2])
             line["places"] = [
                 f"{frame.filename}:{frame.lineno} {frame.name}"
-                for frame in traceback.extract_tb(record.exc_info[2], limit=-8)
+                for frame in passed
+                if PACKAGE in frame.filename or frame is passed[-1]
             ]
         return json.dumps(line, default=str)
 

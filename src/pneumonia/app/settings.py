@@ -84,7 +84,7 @@ class Settings(Frozen):
     keep_images: Path | None = None
     limits: Limits = Limits()
     queue: int = Field(256, gt=0)
-    batch: int = Field(16, gt=0)
+    batch: int = Field(4, gt=0)
     shelf_bytes: int = Field(512 * MIB, gt=0)
     shelf_seconds: float = Field(1800, gt=0)
     session_seconds: int = Field(12 * 3600, gt=0)

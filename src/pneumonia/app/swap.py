@@ -121,4 +121,4 @@ def _identify(choice: Choice) -> Identity:
 
 
 def _load(choice: Choice) -> Model:
-    return Model(Runtime.load(choice.folder), choice, datetime.now(UTC))
+    return Model(Runtime.load(choice.folder, threads=1), choice, datetime.now(UTC))
