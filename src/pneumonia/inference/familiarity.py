@@ -40,7 +40,7 @@ FITTED = 2000
 LARGEST_SQUARE = 25.0
 """Of a whitened component: five standard deviations; what lies beyond tells no more."""
 INVERSE_REGULARIZATION = 0.01
-MINIMUM = 0.02
+MINIMUM = 0.01
 """Share of validation images; an image that is less familiar than all but this share of them gets no answer."""
 
 
