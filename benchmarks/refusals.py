@@ -167,8 +167,8 @@ def _page(told: dict[str, object]) -> str:
             "| --- | --- | --- | --- | --- |",
             *lines,
             "",
-            f"In use: familiarity below {told['minimum_in_use']}, a share of validation images, set before any of these "
-            "images were looked at. "
+            f"In use: familiarity below {told['minimum_in_use']}, a share of validation images, set before any "
+            "of these images was looked at. "
             f"For {ACCEPTED:.0%} acceptance: below {told[f'minimum_at_{ACCEPTED:.0%}_acceptance']}.",
             "",
         ]
