@@ -15,20 +15,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from pneumonia.app.command import access, serve
-from pneumonia.errors import PneumoniaError
 from pneumonia.registry import commands
+from pneumonia.terminal import refusals_in_one_line
 
 if TYPE_CHECKING:
     from pneumonia.inference.files import FileAnswer
     from pneumonia.models.bundle import Card
-
-
-@contextmanager
-def _refusals_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except PneumoniaError as error:
-        raise click.ClickException(str(error)) from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,7 +62,7 @@ def predict(paths: tuple[Path, ...], bundle: Path | None, layout: str, output: T
         click.echo(f"skipped {len(skipped)} file(s) without the name of an image: {_names(skipped)}", err=True)
     if not images:
         raise click.ClickException(f"found no image ({', '.join(files.SUFFIXES)}) in {_names(paths)}")
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         choice = serving.Choice(bundle, str(bundle)) if bundle else serving.choose(Path())
         predictor = Predictor.load(choice.folder)
         model = _model_facts(predictor.bundle.card, choice.origin)
@@ -170,7 +162,7 @@ def ui(root: Path, port: int, browser: bool) -> None:
     """Open the MLflow UI on the runs of this project."""
     from pneumonia import tracking
 
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         tracking.serve_ui(root, port=port, open_browser=browser)
 
 

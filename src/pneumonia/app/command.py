@@ -4,24 +4,14 @@ Everything heavy is imported inside the commands.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from pneumonia.errors import PneumoniaError
+from pneumonia.terminal import refusals_in_one_line
 
 File = click.Path(dir_okay=False, path_type=Path)
 Folder = click.Path(file_okay=False, path_type=Path)
-
-
-@contextmanager
-def _refusals_in_one_line() -> Iterator[None]:
-    try:
-        yield
-    except PneumoniaError as error:
-        raise click.ClickException(str(error)) from error
 
 
 @click.command()
@@ -78,7 +68,7 @@ def serve(
         keep_images=keep_images,
     )
     monitoring.configure_logging()
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         app = create_app(settings)
     facts = app.state.engine.current.model.choice
     scheme = "https" if tls_certificate else "http"
@@ -98,7 +88,7 @@ def key(file: Path, name: str) -> None:
     """Make an API key with a name, add its hash to FILE, and print it: once, and never again."""
     from pneumonia.app.access import add_key
 
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         click.echo(add_key(file, name))
 
 
@@ -109,5 +99,5 @@ def password(file: Path, password: str) -> None:
     """Ask for a password and write its hash to FILE."""
     from pneumonia.app.access import set_password
 
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         set_password(file, password)

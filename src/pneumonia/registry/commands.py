@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pneumonia.errors import PneumoniaError
+from pneumonia.terminal import refusals_in_one_line
 
 if TYPE_CHECKING:
     from pneumonia.config import Params
@@ -27,14 +27,12 @@ FIGURES = ("test/roc_auc", "test/sensitivity", "test/specificity")
 def _project() -> Iterator[tuple["Store", "Params"]]:
     from pneumonia import config, tracking
 
-    try:
+    with refusals_in_one_line():
         params = config.load(Path("params.yaml"))
         store = tracking.find_store(Path())
         if store is None:
             raise click.ClickException("there is no MLflow store yet. Run `dvc repro`, or set MLFLOW_TRACKING_URI.")
         yield store, params
-    except PneumoniaError as error:
-        raise click.ClickException(str(error)) from error
 
 
 @click.command()
