@@ -104,6 +104,7 @@ def _card(name: str) -> Card:
         git_commit=None,
         mlflow_run_id="0",
         model_sha256="0",
+        reference_sha256="0",
     )
 
 

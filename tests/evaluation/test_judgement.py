@@ -34,6 +34,7 @@ def card(name: str, **changes: Any) -> Card:
         "git_commit": None,
         "mlflow_run_id": "0",
         "model_sha256": "0",
+        "reference_sha256": "0",
     }
     return Card(**facts | changes)
 

@@ -34,6 +34,7 @@ CARD = Card(
     git_commit="c0ffee",
     mlflow_run_id="0",
     model_sha256="feed",
+    reference_sha256="0",
 )
 
 
