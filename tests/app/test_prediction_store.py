@@ -97,7 +97,8 @@ def store(url: str) -> Iterator[Store]:
 
 
 def raw(url: str) -> sql.Engine:
-    return sql.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    address = url.replace("postgresql://", "postgresql+psycopg://")
+    return sql.create_engine(address, poolclass=sql.NullPool)  # so that no connection is left open
 
 
 def test_what_was_stored_comes_back_but_for_the_name_of_the_file(store: Store) -> None:

@@ -65,7 +65,11 @@ class Store:
         """
         self._key = key
         self._engine = _open(url)
-        _migrate(self._engine)
+        try:
+            _migrate(self._engine)
+        except BaseException:
+            self.close()
+            raise
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Store new predictions."""
