@@ -12,13 +12,15 @@ import pandas as pd
 from pneumonia.config import BootstrapParams, EvaluateParams
 from pneumonia.evaluation import judgement
 from pneumonia.labels import CLASS_NAMES
-from pneumonia.models.bundle import Band, Card, DataLineage
+from pneumonia.models.bundle import Band, Card
 from pneumonia.models.calibration import Calibration
+from tests.cards import card
 
 PARAMS = EvaluateParams(
     batch_size=1, bootstrap=BootstrapParams(resamples=200, seed=1), prevalences=[0.2], minimum_slice=20
 )
 SUBSETS = ("validation", "swapped", "test")
+BAND = Band(0.4, 0.6)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Reports:
             seen = {name: judgement.Subset.of(index, self._logits(index, name, gain), facts) for name in SUBSETS}
             judged = judgement.judge(_card(model), seen, (1.0, 2.0), PARAMS)
             write_json(reports / f"judgement/{model}.json", judged)
-            _predictions(index, seen).to_csv(reports / f"predictions/{model}.csv", index=False)
+            predictions(_card(model), index, seen).to_csv(reports / f"predictions/{model}.csv", index=False)
             metrics[model] = {
                 name: {figure: found["value"] for figure, found in told["figures"].items()}
                 for name, told in judged["subsets"].items()
@@ -90,36 +92,21 @@ class Reports:
 
 
 def _card(name: str) -> Card:
-    return Card(
-        name=name,
-        kind="cnn",
-        image_size=32,
-        calibration=Calibration("platt", temperature=1.0, intercept=0.0),
-        threshold=0.5,
-        band=Band(0.4, 0.6),
-        validation={},
-        golden={},
-        data=DataLineage("kermany", "", "0", {}),
-        parameters={},
-        git_commit=None,
-        mlflow_run_id="0",
-        model_sha256="0",
-        reference_sha256="0",
-    )
+    return card(name=name, calibration=Calibration("platt", temperature=1.0, intercept=0.0), threshold=0.5, band=BAND)
 
 
-def _predictions(index: pd.DataFrame, seen: Mapping[str, judgement.Subset]) -> pd.DataFrame:
-    card = _card("")
+def predictions(answering: Card, index: pd.DataFrame, seen: Mapping[str, judgement.Subset]) -> pd.DataFrame:
+    """Return what *evaluate* writes of a model's answers: a row per image and subset."""
     tables = []
     for name, subset in seen.items():
-        probabilities = card.calibration.probabilities(subset.logits)
+        probabilities = answering.calibration.probabilities(subset.logits)
         tables.append(
             index.assign(
                 subset=name,
                 logit=subset.logits.round(6),
                 probability=probabilities.round(6),
-                predicted=np.where(probabilities >= card.threshold, CLASS_NAMES[1], CLASS_NAMES[0]),
-                indeterminate=card.band.holds(probabilities),
+                predicted=np.where(probabilities >= answering.threshold, CLASS_NAMES[1], CLASS_NAMES[0]),
+                indeterminate=answering.band.holds(probabilities),
             )
         )
     return pd.concat(tables)

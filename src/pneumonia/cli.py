@@ -63,7 +63,7 @@ def predict(paths: tuple[Path, ...], bundle: Path | None, layout: str, output: T
     if not images:
         raise click.ClickException(f"found no image ({', '.join(files.SUFFIXES)}) in {_names(paths)}")
     with refusals_in_one_line():
-        choice = serving.Choice(bundle, str(bundle)) if bundle else serving.choose(Path())
+        choice = serving.choose(Path(), bundle)
         predictor = Predictor.load(choice.folder)
         model = _model_facts(predictor.bundle.card, choice.origin)
         click.echo("model " + ", ".join(f"{key} {value}" for key, value in model.items()), err=True)

@@ -16,6 +16,9 @@ PneumoniaError            anything this package refuses or cannot do, with a mes
 ├── EvidenceError         what a verdict on a model needs to know is missing
 ├── TrackingError         the MLflow store or registry
 │   └── PromotionError    the champion cannot be changed as asked
+├── MonitoringError       the log of predictions, its labels, or what is read out of them
+├── ScoringError          a folder of images cannot be scored as asked
+├── ClusterError          a pipeline for Kubeflow cannot be compiled, submitted or followed
 └── ServiceError          the web application cannot start as asked
 
 Every message says what was expected, what came, and how to mend it. Entry points print the message without a
@@ -85,6 +88,18 @@ class TrackingError(PneumoniaError):
 
 class PromotionError(TrackingError):
     """The champion cannot be changed as asked."""
+
+
+class MonitoringError(PneumoniaError):
+    """The log of predictions cannot be used, or does not hold what a report of it needs."""
+
+
+class ScoringError(PneumoniaError):
+    """A folder of images cannot be scored as asked."""
+
+
+class ClusterError(PneumoniaError):
+    """A pipeline for Kubeflow cannot be compiled, submitted or followed."""
 
 
 class ServiceError(PneumoniaError):

@@ -22,8 +22,8 @@ class Choice:
     version: int | None = None
 
 
-def choose(project: Path) -> Choice:
-    """Choose the bundle that answers for the project in a folder.
+def choose(project: Path, bundle: Path | None = None) -> Choice:
+    """Choose the bundle that answers for the project in a folder; ``bundle`` where one is named.
 
     The registry is that of `store_address.tracking_uri`; looking makes no store. The release is ``release/`` of
     ``project``, or of the project that the package is installed from.
@@ -32,6 +32,8 @@ def choose(project: Path) -> Choice:
         BundleError: there is neither a champion nor a release.
         TrackingError: the store cannot be reached.
     """
+    if bundle:
+        return Choice(bundle, str(bundle))
     choice = _champion(project) or _release(project)
     if choice is None:
         raise BundleError(

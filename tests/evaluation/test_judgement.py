@@ -10,33 +10,14 @@ from scipy.special import expit
 from pneumonia.config import BootstrapParams, EvaluateParams
 from pneumonia.evaluation import figures, judgement
 from pneumonia.evaluation.metrics import binary_metrics
-from pneumonia.models.bundle import Band, Card, DataLineage
+from pneumonia.models.bundle import Band
 from pneumonia.models.calibration import Calibration
+from tests.cards import card
 
 PARAMS = EvaluateParams(
     batch_size=1, bootstrap=BootstrapParams(resamples=300, seed=1), prevalences=[0.2], minimum_slice=20
 )
 CUTS = (1.0, 2.0)
-
-
-def card(name: str, **changes: Any) -> Card:
-    facts: dict[str, Any] = {
-        "name": name,
-        "kind": "cnn",
-        "image_size": 32,
-        "calibration": Calibration("platt", temperature=2.0, intercept=0.5),
-        "threshold": 0.6,
-        "band": Band(0.4, 0.7),
-        "validation": {},
-        "golden": {},
-        "data": DataLineage("phantom", "", "0", {}),
-        "parameters": {},
-        "git_commit": None,
-        "mlflow_run_id": "0",
-        "model_sha256": "0",
-        "reference_sha256": "0",
-    }
-    return Card(**facts | changes)
 
 
 def subset(seed: int, count: int = 240, gain: float = 3.0) -> judgement.Subset:
@@ -56,7 +37,7 @@ def subset(seed: int, count: int = 240, gain: float = 3.0) -> judgement.Subset:
 
 @pytest.fixture(scope="module")
 def judged() -> dict[str, Any]:
-    return judgement.judge(card("cnn"), {"validation": subset(1), "test": subset(2)}, CUTS, PARAMS)
+    return judgement.judge(card(), {"validation": subset(1), "test": subset(2)}, CUTS, PARAMS)
 
 
 def test_figures_are_those_of_calibrated_answers_at_the_operating_point(judged: dict[str, Any]) -> None:
@@ -113,13 +94,13 @@ def test_slices_are_judged_by_themselves_and_thin_ones_carry_a_warning(judged: d
 
 
 def test_a_judgement_is_plain_json_and_the_same_every_time(judged: dict[str, Any]) -> None:
-    again = judgement.judge(card("cnn"), {"validation": subset(1), "test": subset(2)}, CUTS, PARAMS)
+    again = judgement.judge(card(), {"validation": subset(1), "test": subset(2)}, CUTS, PARAMS)
 
     assert json.dumps(again, allow_nan=False) == json.dumps(judged, allow_nan=False)
 
 
 def test_a_model_that_answers_nobody_is_judged_too() -> None:
-    found = judgement.judge(card("cnn", band=Band(0.0, 1.1)), {"test": subset(1)}, CUTS, PARAMS)
+    found = judgement.judge(card(band=Band(0.0, 1.1)), {"test": subset(1)}, CUTS, PARAMS)
 
     assert found["subsets"]["test"]["band"] == {
         "coverage": {"value": 0.0, "low": 0.0, "high": pytest.approx(1 - 0.025 ** (1 / 120), abs=1e-6)},
@@ -129,7 +110,7 @@ def test_a_model_that_answers_nobody_is_judged_too() -> None:
 
 def test_models_are_compared_with_the_reference_by_their_own_operating_points() -> None:
     models = {"good": {"test": subset(1)}, "poor": {"test": subset(1, gain=0.5)}}
-    cards = {"good": card("good"), "poor": card("poor", threshold=0.5, calibration=Calibration())}
+    cards = {"good": card(name="good"), "poor": card(name="poor", threshold=0.5, calibration=Calibration())}
 
     found = judgement.compare(cards, models, "good", PARAMS.bootstrap)
 

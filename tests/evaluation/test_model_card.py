@@ -12,29 +12,20 @@ from pneumonia.config import BootstrapParams, EvaluateParams
 from pneumonia.data import definition
 from pneumonia.errors import BundleError
 from pneumonia.evaluation import judgement, model_card, shortcuts_data, shortcuts_model, shortcuts_report
-from pneumonia.models.bundle import Band, Card, DataLineage
-from pneumonia.models.calibration import Calibration
+from pneumonia.models.bundle import DataLineage
+from tests.cards import card
 from tests.evaluation.audit_params import AUDIT
 
 ROOT = Path(__file__).parents[2]
 BOOTSTRAP = BootstrapParams(resamples=100, seed=1)
 PARAMS = EvaluateParams(batch_size=1, bootstrap=BOOTSTRAP, prevalences=[0.05, 0.5], minimum_slice=20)
 COUNT = 160
-CARD = Card(
-    name="cnn",
-    kind="cnn",
+CARD = card(
     image_size=16,
-    calibration=Calibration("platt", temperature=2.0, intercept=0.5),
-    threshold=0.6,
-    band=Band(0.4, 0.7),
-    validation={},
-    golden={},
     data=DataLineage("kermany", "mendeley-v2", "abc", {"train": {"NORMAL": 1341, "PNEUMONIA": 3875}}),
     parameters={"filters": "[16, 32]", "augment.gamma": 0.2, "operating_point.minimum_sensitivity": 0.95},
     git_commit="c0ffee",
-    mlflow_run_id="0",
     model_sha256="feed",
-    reference_sha256="0",
 )
 
 

@@ -20,11 +20,11 @@ from pneumonia.app.schemas import (
 )
 from pneumonia.app.store import Entry
 from pneumonia.app.swap import CurrentModel, Model
+from pneumonia.evaluation.gate import PHANTOM
 from pneumonia.evaluation.model_card import ANY_LIMITS, KERMANY_LIMITS
 from pneumonia.labels import POSITIVE
 from pneumonia.models.bundle import Card
 
-PHANTOM = "phantom"
 PHANTOM_LIMITS = "- Trained on drawn images: it says nothing about patients.\n"
 WITHHELD: dict[str, None] = dict.fromkeys(("decision", "probability", "familiarity", "meaning"))
 

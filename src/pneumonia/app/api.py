@@ -113,7 +113,7 @@ async def give_feedback(request: Request, prediction: UUID, given: GivenFeedback
     at = Services(request)
     found = await asyncio.to_thread(at.store.add_feedback, prediction, given.verdict, blinded=given.blinded)
     if found is None:
-        raise _unknown(prediction)
+        raise unknown(prediction)
     at.metrics.feedback.labels(given.verdict).inc()
     return answers.shown(found, _name(at, prediction))
 
@@ -216,7 +216,7 @@ async def _answer(at: Services, uploads: list[Upload]) -> list[Study]:
 async def _find(at: Services, prediction: UUID) -> Prediction:
     found = await asyncio.to_thread(at.store.get, prediction)
     if found is None:
-        raise _unknown(prediction)
+        raise unknown(prediction)
     return found
 
 
@@ -257,5 +257,6 @@ def _keep(file: Path, intake: Intake) -> None:
     file.write_bytes(shelf.png(intake.pixels))
 
 
-def _unknown(prediction: UUID) -> Problem:
+def unknown(prediction: UUID) -> Problem:
+    """Return the problem of an id that nothing was stored under."""
     return Problem(404, "unknown_prediction", f"there is no prediction {prediction}.")

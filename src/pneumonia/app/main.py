@@ -21,7 +21,6 @@ from pneumonia.app.store import Store
 from pneumonia.app.swap import CurrentModel
 from pneumonia.app.uploads import Budget
 from pneumonia.inference.intake import Limits
-from pneumonia.serving import Choice
 
 STATIC = Path(__file__).parent / "static"
 DESCRIPTION = "Answers for chest radiographs of children. Research software, not a medical device."
@@ -42,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
     store = Store(settings.database_url, secret.load_or_make(settings.state))
     login = security.login_router(settings, sessions, attempts)
     current = CurrentModel(
-        lambda: _choose(settings),
+        lambda: serving.choose(settings.project, settings.bundle),
         lambda current: metrics.show_model(answers.facts(current.model), failed=current.failure is not None),
     )
     engine = Engine(
@@ -86,7 +85,3 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(security.Guard, settings=settings, keys=keys, sessions=sessions, attempts=attempts)
     app.add_middleware(monitoring.Watch, metrics=metrics)
     return app
-
-
-def _choose(settings: Settings) -> Choice:
-    return Choice(settings.bundle, str(settings.bundle)) if settings.bundle else serving.choose(settings.project)

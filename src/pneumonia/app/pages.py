@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.templating import Jinja2Templates
 
 from pneumonia.app import answers, words
-from pneumonia.app.problems import Problem
+from pneumonia.app.api import unknown
 from pneumonia.app.security import csrf_token
 from pneumonia.app.words import Words
 
@@ -38,7 +38,7 @@ def said(request: Request, study: UUID) -> Words:
     """Return a study's answer in words; of one that is withheld, no more than that."""
     prediction = request.app.state.store.get(study)
     if prediction is None:
-        raise Problem(404, "unknown_prediction", f"there is no prediction {study}.")
+        raise unknown(study)
     return words.of(prediction)
 
 

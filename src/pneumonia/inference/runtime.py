@@ -16,6 +16,7 @@ import onnxruntime
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from pneumonia import cache
 from pneumonia.errors import BundleError
 from pneumonia.images.decode import decode
 from pneumonia.inference import explain, golden, reference
@@ -194,9 +195,9 @@ def _refuse(known: Familiarity, familiarity: float, near: float, sound: float) -
 
 
 def _graph_file(bundle: bundles.Bundle) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pneumonia" / "graphs"
-    cache.mkdir(parents=True, exist_ok=True)
-    return cache / f"{bundle.card.model_sha256}-{GRAPH_VERSION}.onnx"
+    graphs = cache.folder() / "graphs"
+    graphs.mkdir(parents=True, exist_ok=True)
+    return graphs / f"{bundle.card.model_sha256}-{GRAPH_VERSION}.onnx"
 
 
 def _export(bundle: bundles.Bundle, graph: Path) -> None:

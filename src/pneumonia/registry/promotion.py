@@ -10,7 +10,7 @@ from pneumonia.evaluation import gate
 from pneumonia.registry import description, integrity, versions
 from pneumonia.registry.history import PROMOTED, ROLLED_BACK, History, Move
 from pneumonia.registry.versions import CHALLENGER, CHAMPION, Version
-from pneumonia.tracking import BUNDLE_SHA256, PHANTOM, Store, explain_refusals
+from pneumonia.tracking import BUNDLE_SHA256, Store, explain_refusals
 
 VERDICT = "gate"
 """Tag of a version with the gate's verdict, and folder of its run with all that was said."""
@@ -43,7 +43,8 @@ def promote(
         EvidenceError: the version, or the champion, was registered without its evidence.
         TrackingError: the store refuses.
     """
-    seen = _look(store, name) if dry_run else History.start(store, name).settle()
+    history = None if dry_run else History.start(store, name)
+    seen = history.settle() if history else []
     held = versions.aliases(store, name)
     number = number or held.get(CHALLENGER)
     if number is None:
@@ -53,11 +54,11 @@ def promote(
         raise PromotionError(f"version {number} of {name} is the champion already.")
     version = versions.get(store, name, number)
     verdict = _judge(store, version, champion, policy)
-    if dry_run:
+    if history is None:
         return Promotion(version, verdict, None)
     move = None
     if verdict.outcome != gate.REFUSED:
-        move = History.start(store, name).move(seen, PROMOTED, champion, number, verdict=verdict.outcome, why=why)
+        move = history.move(seen, PROMOTED, champion, number, verdict=verdict.outcome, why=why)
     _record(store, version, verdict, move)
     return Promotion(version, verdict, move)
 
@@ -99,11 +100,6 @@ def line(moves: Sequence[Move]) -> list[int]:
     return led
 
 
-def _look(store: Store, name: str) -> list[Move]:
-    history = History.find(store, name)
-    return history.moves() if history else []
-
-
 def _judge(store: Store, version: Version, champion: int | None, policy: PromoteParams) -> gate.Verdict:
     return gate.judge(
         versions.evidence(store, version),
@@ -112,7 +108,7 @@ def _judge(store: Store, version: Version, champion: int | None, policy: Promote
         integrity=integrity.check(
             versions.bundle(store, version), version.tags[BUNDLE_SHA256], policy.golden_tolerance
         ),
-        phantoms_may_lead=PHANTOM in version.name,
+        phantoms_may_lead=gate.PHANTOM in version.name,
     )
 
 

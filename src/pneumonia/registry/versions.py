@@ -1,12 +1,13 @@
 """Versions of the registered model as the MLflow registry knows them: which there are, and what belongs to each."""
 
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from pneumonia import cache
 from pneumonia.errors import EvidenceError, TrackingError
 from pneumonia.evaluation.gate import Evidence
 from pneumonia.models.bundle import CARD_FILE
@@ -71,33 +72,28 @@ def every(store: Store, name: str) -> list[Version]:
     """Return all versions, the latest first."""
     held = aliases(store, name)
     found = store.client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
-    return [
-        Version(
-            name=name,
-            number=int(version.version),
-            created=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
-            run_id=str(version.run_id),
-            source=str(version.source),
-            tags=dict(version.tags),
-            aliases=tuple(sorted(alias for alias, number in held.items() if number == int(version.version))),
-            description=version.description or "",
-        )
-        for version in found
-    ]
+    return [_version(version, held) for version in found]
 
 
+@explain_refusals()
 def get(store: Store, name: str, number: int) -> Version:
     """Return one version.
 
     Raises:
         TrackingError: there is none of that number, or the store refuses.
     """
-    found = every(store, name)
-    for version in found:
-        if version.number == number:
-            return version
-    numbers = ", ".join(str(version.number) for version in reversed(found)) or "none"
-    raise TrackingError(f"{name} has no version {number}; it has {numbers}. `pneumonia versions` lists them.")
+    from mlflow import MlflowException  # after `tracking`, which keeps MLflow quiet
+
+    try:
+        found = store.client.get_model_version(name, str(number))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        numbers = ", ".join(str(version.number) for version in reversed(every(store, name))) or "none"
+        raise TrackingError(
+            f"{name} has no version {number}; it has {numbers}. `pneumonia versions` lists them."
+        ) from None
+    return _version(found, aliases(store, name))
 
 
 def champion(store: Store, name: str) -> Champion | None:
@@ -149,12 +145,26 @@ def evidence(store: Store, version: Version) -> Evidence:
         return Evidence.read(Path(store.client.download_artifacts(version.run_id, EVIDENCE, scratch)))
 
 
+def _version(found: Any, held: Mapping[str, int]) -> Version:
+    number = int(found.version)
+    return Version(
+        name=found.name,
+        number=number,
+        created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        run_id=str(found.run_id),
+        source=str(found.source),
+        tags=dict(found.tags),
+        aliases=tuple(sorted(alias for alias, held_by in held.items() if held_by == number)),
+        description=found.description or "",
+    )
+
+
 def _fetch(store: Store, location: str, name: str) -> Path:
     from mlflow.artifacts import download_artifacts  # after `tracking`, which keeps MLflow quiet
 
     if location.startswith("file:"):
         return Path(download_artifacts(location))  # gives the folder itself
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pneumonia" / name
+    kept = cache.folder() / name
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
