@@ -8,7 +8,6 @@ from uuid import uuid4
 
 from pneumonia.app.engine import Study
 from pneumonia.app.schemas import (
-    INDETERMINATE,
     Band,
     ImageFacts,
     Meaning,
@@ -24,6 +23,7 @@ from pneumonia.evaluation.gate import PHANTOM
 from pneumonia.evaluation.model_card import ANY_LIMITS, KERMANY_LIMITS
 from pneumonia.labels import POSITIVE
 from pneumonia.models.bundle import Card
+from pneumonia.monitoring.record import INDETERMINATE
 
 PHANTOM_LIMITS = "- Trained on drawn images: it says nothing about patients.\n"
 WITHHELD: dict[str, None] = dict.fromkeys(("decision", "probability", "familiarity", "meaning"))
