@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from pneumonia.app.command import access, serve
+from pneumonia.monitoring.feedback_commands import dataset, feedback
 from pneumonia.registry import commands
 from pneumonia.terminal import refusals_in_one_line
 
@@ -174,6 +175,8 @@ for command in (
     commands.versions,
     commands.show,
     commands.history,
+    feedback,
+    dataset,
 ):
     main.add_command(command)
 
