@@ -52,7 +52,7 @@ def write(comparison: Comparison, reference: pd.DataFrame, window: pd.DataFrame,
                 ),
                 DataSummaryPreset(columns=columns),
             ],
-            include_tests=True,
+            include_tests=False,
         )
         snapshot = report.run(seen, known)
         snapshot.save_html(str(file))

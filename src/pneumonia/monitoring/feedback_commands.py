@@ -78,30 +78,37 @@ def disagreements(url: str | None, since: datetime | None, output: TextIO) -> No
 @feedback.command()
 @log_option
 @click.option("--bundle", type=Folder, help="Folder of the model in question; by default the champion or the release.")
-@click.option("--drift", "drift_file", type=File, help="JSON of `pneumonia monitor`, for the first question.")
+@click.option(
+    "--drift",
+    "drift_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=".pneumonia/monitoring/report.json",
+    show_default=True,
+    help="Report of `pneumonia monitor`, for the first question.",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    default="feedback-report",
+    default=".pneumonia/feedback",
     show_default=True,
     help="Folder for retrain.html and retrain.json.",
 )
-def report(url: str | None, bundle: Path | None, drift_file: Path | None, out: Path) -> None:
+def report(url: str | None, bundle: Path | None, drift_file: Path, out: Path) -> None:
     """Write a page that answers: retrain? Is the input different, is the model worse, is it enough evidence?
 
     The exit status is 2 where the model has surely become worse than the section `feedback` of params.yaml tolerates.
     """
-    from pneumonia import config
+    from pneumonia import config, serving
     from pneumonia.monitoring import periods, retrain, retrain_page
 
     with _opened(url) as log:
-        params = config.load(Path("params.yaml"))
+        params = config.load(serving.params_file(Path()) or serving.PARAMS)
         reference, sha256 = _reference(bundle)
         assessment = retrain.assess(
             periods.cases(log, sha256),
             _logged_model(log, sha256),
             reference,
-            _drift(drift_file) if drift_file else None,
+            _drift(drift_file, sha256),
             params.feedback,
             params.evaluate.bootstrap,
             datetime.now(UTC),
@@ -147,17 +154,27 @@ def _logged_model(log: "Log", sha256: str) -> "LoggedModel":
     return replace(found[0], first=first, last=last, predictions=sum(model.predictions for model in found))
 
 
-def _drift(file: Path) -> "Drift":
+def _drift(file: Path, sha256: str) -> "Drift | None":
+    """Read what the drift report of a model says; None where there is no file."""
     from pneumonia.errors import MonitoringError
     from pneumonia.monitoring.retrain import Drift
 
+    if not file.is_file():
+        return None
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
-        return Drift(said["alert"], tuple(said["columns"]), said["predictions"], said["until"])
+        drift = Drift(said["alert"], tuple(said["changed"]), said["images"], said["first"], said["last"])
+        reported = said["bundle_sha256"]
     except (KeyError, TypeError, ValueError) as error:
         raise MonitoringError(
-            f"{file} is not a report of `pneumonia monitor` ({error}). Name the JSON file that it writes."
+            f"{file} is not a report of `pneumonia monitor` ({error}). Name the report.json that it writes (--drift)."
         ) from None
+    if reported != sha256:
+        raise MonitoringError(
+            f"{file} is about the model {reported[:12]}, not {sha256[:12]}. Run `pneumonia monitor` for this one, or "
+            "name its report (--drift)."
+        )
+    return drift
 
 
 @click.group()

@@ -37,12 +37,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Drift:
-    """What the last drift report said: whether it raised an alarm, over which columns, on how many predictions."""
+    """What a drift report said: whether it raised an alarm, over which columns, on how many predictions of when."""
 
     alert: bool
     columns: tuple[str, ...]
     predictions: int
-    until: str
+    first: str
+    last: str
 
 
 @dataclass(frozen=True)
