@@ -95,6 +95,7 @@ class Clinic:
     """Phantoms and the network that answers for them."""
 
     def __init__(self, bundle: Path, scratch: Path) -> None:
+        """Plan the phantoms; files go to ``scratch``."""
         self._runtime = Runtime.load(bundle, threads=1)
         self._scratch = scratch
         drawn = config.load(Path("params.yaml")).data.phantom
@@ -133,8 +134,8 @@ def main(bundle: Path) -> None:
             "false_alarm_rate_asked_for": params.false_alarm_rate,
             "phantoms": {"quiet": alarms, "changes": {}},
         }
-        reference = _reference(quiet, rng)[0]
-        for name, pools in changed_pools(clinic, quiet, rng):
+        reference, others = _reference(quiet, rng)
+        for name, pools in changed_pools(clinic, others, rng):
             found = [[change.compare(reference, _draw(pool, rng), params) for _ in range(WINDOWS)] for pool in pools]
             told["phantoms"]["changes"][name] = {s: _sum_up(each) for s, each in zip(STRENGTHS, found, strict=True)}
             print(name, told["phantoms"]["changes"][name], flush=True)
@@ -162,9 +163,9 @@ def quiet_alarms(quiet: pd.DataFrame, params: config.MonitorParams, rng: np.rand
 
 
 def changed_pools(
-    clinic: Clinic, quiet: pd.DataFrame, rng: np.random.Generator
+    clinic: Clinic, others: pd.DataFrame, rng: np.random.Generator
 ) -> Iterable[tuple[str, list[pd.DataFrame]]]:
-    """Give each change with its images at the three strengths."""
+    """Give each change with its images at the three strengths; ``others`` are unchanged and not in the reference."""
     cases = clinic.cases[:CHANGED]
     for name, (edit, strengths) in PIXELS.items():
         yield name, [clinic.profile(cases, lambda drawn, e=edit, s=s: e(drawn.pixels, s)) for s in strengths]
@@ -176,14 +177,9 @@ def changed_pools(
     tested = [phantom.Case(**vars(case) | {"split": "test"}) for case in cases]
     yield name, [clinic.profile(tested, as_drawn, drift=drift) for drift in drifts]
     name, prevalences = PREVALENCE
-    ill = quiet[profile.LABEL] == POSITIVE
-    yield (
-        name,
-        [
-            pd.concat([quiet[ill].head(round(CHANGED * share)), quiet[~ill].head(CHANGED - round(CHANGED * share))])
-            for share in prevalences
-        ],
-    )
+    is_ill = others[profile.LABEL] == POSITIVE
+    ill, well = others[is_ill], others[~is_ill]
+    yield name, [pd.concat([ill.head(round(CHANGED * s)), well.head(round(CHANGED * (1 - s)))]) for s in prevalences]
 
 
 def radiographs(params: config.MonitorParams, rng: np.random.Generator) -> dict[str, Any]:
@@ -242,7 +238,8 @@ def _page(told: Mapping[str, Any]) -> str:
     lines = [
         "# What `pneumonia monitor` finds",
         "",
-        "Written by `python -m benchmarks.drift_detection demo/artifacts/models/cnn`; figures in drift-detection.json.",
+        "Written by `python -m benchmarks.drift_detection demo/artifacts/models/cnn`; "
+        "the figures are in drift-detection.json.",
         "",
         f"Windows of {WINDOW} phantoms against a reference of about {REFERENCE}, at a rate of false alarms of "
         f"{rate:.0%} for the whole report (`monitor.false_alarm_rate`).",
@@ -250,8 +247,8 @@ def _page(told: Mapping[str, Any]) -> str:
         f"**False alarms:** {quiet['false_alarms']} of {quiet['windows']} quiet windows, over {quiet['references']} "
         "references drawn anew; no patient is in both.",
         "",
-        f"**Planted changes:** alarms of {WINDOWS} windows, each drawn from the same {CHANGED} changed images; and the "
-        "columns that most often told, at the greatest strength.",
+        f"**Planted changes:** alarms of {WINDOWS} windows, each drawn from the same {CHANGED} changed images; and "
+        "the columns that most often told, at the greatest strength.",
         "",
         "| change: weak, medium, strong | weak | medium | strong | told by |",
         "| --- | --- | --- | --- | --- |",

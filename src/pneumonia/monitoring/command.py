@@ -68,7 +68,7 @@ def monitor(
         out.mkdir(parents=True, exist_ok=True)
         files = [out / "report.json", out / "report.html"]
         files[0].write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        drift.write(comparison, known, seen, files[1])
+        drift.write(comparison, known, seen, files[1], report.in_words(found))
         lines = trend.note(found, out)
         if len(lines) >= trend.ENOUGH:
             files.append(out / trend.PAGE)

@@ -4,8 +4,10 @@ The decision is not Evidently's but that of `monitoring.change`: its p-values ar
 own, so that pictures, tests and alert agree.
 """
 
+import html
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,18 @@ import pandas as pd
 from pneumonia.monitoring.change import CATEGORIES, ORDERED, WATCHED, Comparison, with_distance
 
 TEST = "of_the_whole_report"
-SHOWN_AS = "p of the whole report's test"
+SHOWN_AS = "1 - p of the whole report's test"
+"""So that what has changed comes first: Evidently sorts by the largest."""
 DRAWN = 20_000
 """Predictions that pictures are made of, at most; the decision rests on all of them."""
 SEED = 1
+BODY = re.compile("<body[^>]*>")
+STYLE = "font:16px/1.5 system-ui,sans-serif;white-space:pre-wrap;margin:1.5rem"
 
 
-def write(comparison: Comparison, reference: pd.DataFrame, window: pd.DataFrame, file: Path) -> dict[str, Any]:
+def write(
+    comparison: Comparison, reference: pd.DataFrame, window: pd.DataFrame, file: Path, heading: str
+) -> dict[str, Any]:
     """Write the report as HTML, and return it as Evidently's JSON.
 
     Args:
@@ -29,6 +36,7 @@ def write(comparison: Comparison, reference: pd.DataFrame, window: pd.DataFrame,
         reference: columns `change.LOGGED`.
         window: likewise; of a large one `DRAWN` predictions, drawn at random, make the pictures.
         file: for the HTML, about 4 MB.
+        heading: what it comes to, in lines of plain text.
     """
     os.environ.setdefault("DO_NOT_TRACK", "true")
     with warnings.catch_warnings():
@@ -48,15 +56,20 @@ def write(comparison: Comparison, reference: pd.DataFrame, window: pd.DataFrame,
         report = Report(
             [
                 DataDriftPreset(
-                    columns=columns, method=TEST, threshold=comparison.false_alarm_rate, drift_share=1 / len(WATCHED)
+                    columns=columns,
+                    method=TEST,
+                    threshold=1 - comparison.false_alarm_rate,
+                    drift_share=0.5 / len(columns),
                 ),
                 DataSummaryPreset(columns=columns),
             ],
             include_tests=False,
         )
         snapshot = report.run(seen, known)
-        snapshot.save_html(str(file))
+        page = snapshot.get_html_str(as_iframe=False)
         found: dict[str, Any] = json.loads(snapshot.json())
+    told = html.escape(f"{heading}\nPictures: {len(drawn)} of {len(window)} predictions. The verdict rests on all.")
+    file.write_text(BODY.sub(lambda body: f"{body[0]}<pre style='{STYLE}'>{told}</pre>", page, 1), encoding="utf-8")
     return found
 
 
@@ -68,10 +81,10 @@ def _register(comparison: Comparison) -> None:
     p_values = {column.column: column.p_value for column in comparison.columns}
 
     def decide(_: pd.Series, current: pd.Series, __: Any, threshold: float) -> tuple[float, bool]:
-        p_value = p_values[str(current.name)]
-        return p_value, p_value <= threshold
+        sureness = 1 - p_values[str(current.name)]
+        return sureness, sureness >= threshold
 
-    test = StatTest(TEST, SHOWN_AS, [ColumnType.Numerical, ColumnType.Categorical], comparison.false_alarm_rate)
+    test = StatTest(TEST, SHOWN_AS, [ColumnType.Numerical, ColumnType.Categorical])
     register_stattest(test, decide)
 
 
