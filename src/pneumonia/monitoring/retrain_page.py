@@ -95,5 +95,5 @@ def _places(periods: Sequence[Period]) -> list[float]:
 
 def _words(figure: Figure) -> str:
     """Write a figure with its interval and the number of images, as in ``0.93 (0.89 to 0.96, n = 200)``."""
-    ends = "" if figure.low is None or figure.high is None else f"{figure.low:.2f} to {figure.high:.2f}, "
-    return f"{figure.value:.2f} ({ends}n = {figure.images:,})"
+    ends = "" if figure.low is None or figure.high is None else f"{figure.low:z.2f} to {figure.high:z.2f}, "
+    return f"{figure.value:z.2f} ({ends}n = {figure.images:,})"
