@@ -165,7 +165,7 @@ def _page(found: dict[str, Any], params: config.FeedbackParams) -> str:
         "## Estimated without labels, and how far off",
         "",
         "The same model: sensitivity, specificity and ppv as its probabilities alone foretell them, and by "
-        "the labels. The calibration was fitted to validation images; those of the official test set are not like them.",
+        "the labels. The calibration was fitted to validation images; those of the official test set are unlike them.",
         "",
         *markdown.head("images", "figure", "estimated", "measured", "too high by"),
         *(
