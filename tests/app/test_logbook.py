@@ -1,22 +1,28 @@
 """What the service writes to the log of predictions, and that a broken log never spoils an answer."""
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from fastapi.testclient import TestClient
 
+from pneumonia.app.main import create_app
+from pneumonia.app.settings import Settings
 from pneumonia.monitoring.log import Log, Window, default_url
-from tests.app.conftest import encode, send
+from tests.app.conftest import BASE_URL, encode, send
 
 BLANK = encode(np.full((200, 200), 90, np.uint8))
 
 
+def start(bundle: Path, state: Path) -> TestClient:
+    """Return an application that ends, and so has written its log, with the block that it is used in."""
+    return TestClient(create_app(Settings(bundle=bundle, state=state)), base_url=BASE_URL)
+
+
 def test_every_image_is_logged_with_its_verdict_and_nothing_that_names_anybody(
-    open_app: Callable[..., TestClient], radiograph: bytes, tmp_path: Path
+    bundle: Path, radiograph: bytes, tmp_path: Path
 ) -> None:
-    with open_app(state=tmp_path / "state") as client:
+    with start(bundle, tmp_path / "state") as client:
         said = send(
             client, ("DOE_JANE.png", radiograph), ("blank.png", BLANK), ("broken.png", radiograph[:999]), blinded=True
         )
@@ -42,10 +48,8 @@ def test_every_image_is_logged_with_its_verdict_and_nothing_that_names_anybody(
     assert b"DOE" not in b"".join(file.read_bytes() for file in (tmp_path / "state").glob("log.db*"))
 
 
-def test_a_log_that_breaks_is_counted_and_answers_go_on(
-    open_app: Callable[..., TestClient], radiograph: bytes, tmp_path: Path
-) -> None:
-    with open_app(state=tmp_path / "state") as client:
+def test_a_log_that_breaks_is_counted_and_answers_go_on(bundle: Path, radiograph: bytes, tmp_path: Path) -> None:
+    with start(bundle, tmp_path / "state") as client:
         with sqlite3.connect(tmp_path / "state" / "log.db") as connection:
             connection.execute("DROP TABLE predictions")
         connection.close()
