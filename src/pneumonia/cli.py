@@ -16,6 +16,7 @@ import click
 
 from pneumonia.app.command import access, serve
 from pneumonia.monitoring.command import monitor
+from pneumonia.monitoring.feedback_commands import dataset, feedback
 from pneumonia.registry import commands
 from pneumonia.terminal import refusals_in_one_line
 
@@ -176,6 +177,8 @@ for command in (
     commands.versions,
     commands.show,
     commands.history,
+    feedback,
+    dataset,
 ):
     main.add_command(command)
 
