@@ -1,6 +1,7 @@
 """The network in release/ (`make release`): trained on the images of `dvc repro`, for longer than a stage may.
 
-``train`` writes the bundle, ``judge`` all that is said of it: release/reports/ and MODEL_CARD.md. A training that is
+``train`` writes the bundle, ``judge`` all that is said of it: release/reports/ and MODEL_CARD.md, ``profile`` what
+`pneumonia monitor` compares predictions with: release/monitoring.parquet. A training that is
 killed goes on where it was.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline import audit, conclude, evaluate, stage
+from pipeline import audit, conclude, evaluate, monitor, stage
 from pipeline import facts as header
 from pneumonia import config, tracking
 from pneumonia.data import definition
@@ -21,6 +22,7 @@ from pneumonia.evaluation import judgement, model_card, shortcuts_report
 from pneumonia.images import store as images
 from pneumonia.models import bundle as bundles
 from pneumonia.models import fit, soup
+from pneumonia.monitoring import profile as profiles
 
 NAME = "release"
 IMAGES = Path("artifacts/images")
@@ -35,7 +37,7 @@ DATA_AUDIT = Path("reports/shortcuts.json")
 
 def main(params: config.Params, commands: list[str]) -> None:
     """Run the commands in turn."""
-    known: dict[str, Callable[[config.Params], None]] = {"train": train, "judge": judge}
+    known: dict[str, Callable[[config.Params], None]] = {"train": train, "judge": judge, "profile": profile}
     if unknown := set(commands) - set(known):
         raise ConfigError(f"expected {' or '.join(known)}, got {', '.join(sorted(unknown))}.")
     for command in commands:
@@ -100,6 +102,11 @@ def judge(params: config.Params) -> None:
     print(f"shortcut audit: {audited['verdict']}")
 
 
+def profile(params: config.Params) -> None:
+    """Note what the bundle says of validation images."""
+    monitor.of_validation(RELEASE, images.read(IMAGES).index).to_parquet(RELEASE / profiles.FILE)
+
+
 def _network(
     recipe: config.FinetuneParams,
     train: fit.LabelledImages,
@@ -123,4 +130,4 @@ def _checkpoint(seed: int) -> Path:
 
 
 if __name__ == "__main__":
-    stage.run(functools.partial(main, commands=sys.argv[1:] or ["train", "judge"]))
+    stage.run(functools.partial(main, commands=sys.argv[1:] or ["train", "judge", "profile"]))

@@ -23,7 +23,8 @@ from pneumonia.inference import golden
 from pneumonia.models import bundle as bundles
 from tests import readme
 
-STAGES = ("download", "validate", "split", "prepare", "train", "evaluate", "explain", "audit", "register", "card")
+STAGES = ("download", "validate", "split", "prepare", "train", "evaluate", "monitor", "explain", "audit", "register")
+STAGES += ("card",)
 SMALL: dict[str, Any] = {
     "data": {"source": "phantom", "phantom": {"patients": 48, "size": 96, "difficulty": 0.0}},
     "validate": {"minimum_pixels": 50},

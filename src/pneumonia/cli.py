@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from pneumonia.app.command import access, serve
+from pneumonia.monitoring.command import monitor
 from pneumonia.registry import commands
 from pneumonia.terminal import refusals_in_one_line
 
@@ -169,6 +170,7 @@ def ui(root: Path, port: int, browser: bool) -> None:
 for command in (
     serve,
     access,
+    monitor,
     commands.promote,
     commands.rollback,
     commands.versions,

@@ -297,6 +297,24 @@ class ReleaseParams(Section):
     recipe: FinetuneParams
 
 
+class MonitorParams(Section):
+    """How predictions are compared with the reference profile of their model.
+
+    Attributes:
+        window: predictions that are looked at, the newest, where nothing else is said.
+        minimum_images: with fewer there is no report.
+        false_alarm_rate: of a whole report on images like those of the reference.
+        resamples: draws from the reference that say how much differs by chance.
+        seed: of them.
+    """
+
+    window: PositiveInt
+    minimum_images: PositiveInt
+    false_alarm_rate: OpenFraction
+    resamples: PositiveInt
+    seed: NonNegativeInt
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -311,6 +329,7 @@ class Params(Section):
     register_: RegisterParams = Field(alias="register")
     promote: PromoteParams
     release: ReleaseParams
+    monitor: MonitorParams
 
 
 def load(path: Path) -> Params:

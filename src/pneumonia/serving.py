@@ -44,8 +44,13 @@ def choose(project: Path, bundle: Path | None = None) -> Choice:
     return choice
 
 
+def params_file(project: Path) -> Path | None:
+    """Return the params.yaml of a project, or of the one that the package is installed from."""
+    return _first_file(project / PARAMS, CODE / PARAMS)
+
+
 def _champion(project: Path) -> Choice | None:
-    params = _first_file(project / PARAMS, CODE / PARAMS)
+    params = params_file(project)
     if params is None or not store_address.exists(store_address.tracking_uri(project)):
         return None
     from pneumonia import tracking

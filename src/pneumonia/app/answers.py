@@ -8,7 +8,6 @@ from uuid import uuid4
 
 from pneumonia.app.engine import Study
 from pneumonia.app.schemas import (
-    INDETERMINATE,
     Band,
     ImageFacts,
     Meaning,
@@ -24,6 +23,7 @@ from pneumonia.evaluation.gate import PHANTOM
 from pneumonia.evaluation.model_card import ANY_LIMITS, KERMANY_LIMITS
 from pneumonia.labels import POSITIVE
 from pneumonia.models.bundle import Card
+from pneumonia.monitoring.record import INDETERMINATE, Answering, Record, record
 
 PHANTOM_LIMITS = "- Trained on drawn images: it says nothing about patients.\n"
 WITHHELD: dict[str, None] = dict.fromkeys(("decision", "probability", "familiarity", "meaning"))
@@ -62,6 +62,21 @@ def entry(study: Study, name: str, *, hidden: bool) -> Entry:
     )
     embedding = tuple(float(component) for component in reading.embedding) if reading else None
     return Entry(prediction, intake.patient_identifier if intake else None, embedding)
+
+
+def logged(study: Study, prediction: Prediction) -> Record:
+    """Return what the log keeps of a study, under the id of what was said of it."""
+    model = study.model
+    return record(
+        Answering.of(model.runtime.bundle.card, model.choice.version),
+        study.intake,
+        study.reading,
+        study.refusal.code if study.refusal else None,
+        id=prediction.id,
+        source="app",
+        latency_ms=study.latency_ms,
+        time=prediction.created,
+    )
 
 
 def shown(prediction: Prediction, file: str | None = None) -> Prediction:

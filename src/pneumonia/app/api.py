@@ -12,6 +12,7 @@ from fastapi.responses import Response
 
 from pneumonia.app import answers, shelf
 from pneumonia.app.engine import Busy, Engine, Study
+from pneumonia.app.logbook import Logbook
 from pneumonia.app.monitoring import Metrics
 from pneumonia.app.problems import Problem, documented
 from pneumonia.app.schemas import GivenFeedback, ModelCard, Prediction, Predictions, Readiness
@@ -20,9 +21,12 @@ from pneumonia.app.shelf import Shelf, Shelved
 from pneumonia.app.store import Entry, Store
 from pneumonia.app.uploads import FIELD, RETRY, Budget, Upload, receive
 from pneumonia.inference.intake import Intake
+from pneumonia.monitoring.log import Label
 
 AT_ONCE = 8
 """Images of one request in the engine at once, so that a large zip does not shut out everybody else."""
+READER = "reader"
+"""Source of the labels that come from feedback."""
 PNG: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -63,6 +67,7 @@ class Services:
         self.settings: Settings = state.settings
         self.engine: Engine = state.engine
         self.store: Store = state.store
+        self.logbook: Logbook = state.logbook
         self.shelf: Shelf = state.shelf
         self.metrics: Metrics = state.metrics
         self.budget: Budget = state.budget
@@ -115,6 +120,8 @@ async def give_feedback(request: Request, prediction: UUID, given: GivenFeedback
     if found is None:
         raise unknown(prediction)
     at.metrics.feedback.labels(given.verdict).inc()
+    last = found.feedback[-1]
+    at.logbook.label(Label(prediction, READER, last.created, last.verdict, last.blinded))
     return answers.shown(found, _name(at, prediction))
 
 
@@ -242,6 +249,7 @@ async def _png(encode: Callable[[], bytes]) -> Response:
 
 def _remember(at: Services, entries: list[Entry], studies: list[Study]) -> None:
     at.store.add(entries)
+    at.logbook.note([answers.logged(study, entry.prediction) for entry, study in zip(entries, studies, strict=True)])
     for said, study in zip((entry.prediction for entry in entries), studies, strict=True):
         at.metrics.count(said)
         if study.intake:

@@ -20,6 +20,7 @@ Folder = click.Path(file_okay=False, path_type=Path)
 @click.option("--bundle", type=Folder, help="A trained model that answers instead of champion or release.")
 @click.option("--state", type=Folder, default=".pneumonia", show_default=True, help="Folder for key and database.")
 @click.option("--database", help="SQLAlchemy URL (postgresql://...); by default SQLite in the state folder.")
+@click.option("--log", envvar="PNEUMONIA_LOG", help="SQLAlchemy URL of the log of predictions; likewise by default.")
 @click.option("--key-file", type=File, help="API keys that are accepted (pneumonia access key).")
 @click.option("--password-file", type=File, help="Password that the page asks for (pneumonia access password).")
 @click.option("--insecure", is_flag=True, help="Let others in without key and password.")
@@ -34,6 +35,7 @@ def serve(
     bundle: Path | None,
     state: Path,
     database: str | None,
+    log: str | None,
     key_file: Path | None,
     password_file: Path | None,
     insecure: bool,
@@ -59,6 +61,7 @@ def serve(
         bundle=bundle,
         state=state,
         database=database,
+        log=log,
         host=host,
         port=port,
         hostnames=hostnames,

@@ -9,6 +9,7 @@ finds no place is refused at once instead of waiting for its timeout.
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
@@ -41,6 +42,7 @@ class Study:
         intake: the decoded image; None where it is unreadable.
         reading: what the network said; None where it was not asked.
         refusal: why there is no answer.
+        latency_ms: from the bytes to this.
     """
 
     status: Status
@@ -48,6 +50,7 @@ class Study:
     intake: Intake | None
     reading: Reading | None
     refusal: Refusal | None
+    latency_ms: float
 
 
 @dataclass
@@ -55,13 +58,15 @@ class _Job:
     model: Model
     read: Callable[[], bytes]
     intake: Intake | None = None
+    started: float = field(default_factory=time.perf_counter)
     done: "Future[Study]" = field(default_factory=Future)
 
     def end(self, refusal: Refusal | None, reading: Reading | None = None) -> None:
         """Tell what came of it."""
         status: Status = "unreadable" if self.intake is None else "refused" if refusal else "answered"
         with suppress(InvalidStateError):  # whoever asked has given up
-            self.done.set_result(Study(status, self.model, self.intake, reading, refusal))
+            latency_ms = (time.perf_counter() - self.started) * 1000
+            self.done.set_result(Study(status, self.model, self.intake, reading, refusal, latency_ms))
 
     def fail(self, error: Exception) -> None:
         """Tell that something went wrong that should not."""

@@ -15,12 +15,14 @@ from pneumonia.app.access import Keys
 from pneumonia.app.bodies import BodyLimits
 from pneumonia.app.engine import Engine
 from pneumonia.app.export import router as export_router
+from pneumonia.app.logbook import Logbook
 from pneumonia.app.settings import Settings
 from pneumonia.app.shelf import Shelf
 from pneumonia.app.store import Store
 from pneumonia.app.swap import CurrentModel
 from pneumonia.app.uploads import Budget
 from pneumonia.inference.intake import Limits
+from pneumonia.monitoring.log import Log
 
 STATIC = Path(__file__).parent / "static"
 DESCRIPTION = "Answers for chest radiographs of children. Research software, not a medical device."
@@ -39,6 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
     metrics = monitoring.Metrics()
     keys = Keys(settings.key_file)
     store = Store(settings.database_url, secret.load_or_make(settings.state))
+    logbook = Logbook(Log(settings.log_url), metrics.log_failures)
     login = security.login_router(settings, sessions, attempts)
     current = CurrentModel(
         lambda: serving.choose(settings.project, settings.bundle),
@@ -59,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         current.stop()
         engine.close()
         store.close()
+        logbook.close()
 
     app = FastAPI(
         title="pneumonia",
@@ -72,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.engine = engine
     app.state.store = store
+    app.state.logbook = logbook
     app.state.shelf = Shelf(settings.shelf_bytes, settings.shelf_seconds)
     app.state.metrics = metrics
     app.state.budget = Budget(limits.pending_bytes)

@@ -61,6 +61,10 @@ class Metrics:
             "pneumonia_model_swap_failed", "1 while a newer model cannot take over.", registry=self.registry
         )
 
+        self.log_failures = Counter(
+            "pneumonia_log_failures", "Entries that the log of predictions lacks.", registry=self.registry
+        )
+
     def count(self, prediction: Prediction) -> None:
         """Count one image; a withheld answer counts as what it is."""
         self.images.labels(prediction.status, prediction.decision or "").inc()

@@ -7,10 +7,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from pneumonia.labels import CLASS_NAMES
+from pneumonia.monitoring.log import Verdict
 
-INDETERMINATE = "INDETERMINATE"
 Status = Literal["answered", "refused", "unreadable"]
-Verdict = Literal["PNEUMONIA", "NORMAL", "UNSURE"]
 
 
 class Said(BaseModel):

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from pneumonia.errors import ServiceError
+from pneumonia.monitoring.log import default_url
 
 MIB = 2**20
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -55,6 +56,7 @@ class Settings(Frozen):
         bundle: a trained model that answers instead.
         state: folder for the secret key and, by default, for the database.
         database: SQLAlchemy URL; None is SQLite in ``state``.
+        log: SQLAlchemy URL of the log of predictions; None is SQLite in ``state``.
         host: address to listen on.
         port: port to listen on; 0 takes any that is free.
         hostnames: further names that a reverse proxy or DNS gives to this service.
@@ -75,6 +77,7 @@ class Settings(Frozen):
     bundle: Path | None = None
     state: Path = Path(".pneumonia")
     database: str | None = None
+    log: str | None = None
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     hostnames: tuple[str, ...] = ()
@@ -94,6 +97,11 @@ class Settings(Frozen):
     def database_url(self) -> str:
         """The SQLAlchemy URL of the database."""
         return self.database or f"sqlite:///{self.state.resolve() / 'predictions.db'}"
+
+    @property
+    def log_url(self) -> str:
+        """The SQLAlchemy URL of the log of predictions."""
+        return self.log or default_url(self.state)
 
     @property
     def is_locked(self) -> bool:

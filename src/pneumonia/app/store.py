@@ -6,7 +6,6 @@ quotes it, and a view only if it is one that DICOM knows.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,25 +16,23 @@ import sqlalchemy as sql
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.engine import Connection, Engine
 
+from pneumonia import database
 from pneumonia.app import secret
-from pneumonia.app.schemas import Feedback, ImageFacts, Prediction, Refusal, Verdict
+from pneumonia.app.schemas import Feedback, ImageFacts, Prediction, Refusal
 from pneumonia.app.tables import feedback, predictions
 from pneumonia.errors import ServiceError
+from pneumonia.monitoring.log import Verdict
+from pneumonia.monitoring.record import VIEWS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-MIGRATION_LOCK = 0x706E6575
-"""Any number that all instances agree on."""
-BUSY_SECONDS = 30
 STORED_REASONS = {
     "unreadable": "The file could not be read; the reason was told to the sender and is not stored.",
     "not_frontal": "The file says that the view is not frontal (AP or PA).",
     "not_a_radiograph": "This is no upright frontal radiograph of the chest, or its file says so.",
 }
 """Of the refusals whose reason may quote the file."""
-VIEWS = frozenset({"AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL"})
-"""DICOM ViewPosition (PS3.3, C.8.7.1.1.1 and C.8.11.5)."""
 NAMED_ALIKE = ("status", "decision", "probability", "threshold", "familiarity", "warnings", "hidden")
 
 
@@ -64,7 +61,7 @@ class Store:
             ServiceError: it cannot be reached, or a later release has changed it.
         """
         self._key = key
-        self._engine = _open(url)
+        self._engine = database.open_engine(url, ServiceError)
         try:
             _migrate(self._engine)
         except BaseException:
@@ -173,46 +170,11 @@ def _in_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _open(url: str) -> Engine:
-    try:
-        address = make_url(url)
-        if address.drivername == "postgresql":
-            address = address.set(drivername="postgresql+psycopg")
-        local = address.get_backend_name() == "sqlite"
-        if local and address.database:
-            with suppress(OSError):  # then it cannot be opened, and is told below
-                Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Parameters stay out of the messages of errors: these are logged.
-        engine = sql.create_engine(
-            address,
-            hide_parameters=True,
-            pool_pre_ping=not local,
-            connect_args={"timeout": BUSY_SECONDS} if local else {},
-        )
-    except (sql.exc.SQLAlchemyError, ImportError) as error:
-        raise ServiceError(
-            f"the database URL is not understood ({error}). Expected sqlite:///FILE or postgresql://USER@HOST/NAME."
-        ) from None
-    if local:
-        sql.event.listen(engine, "connect", _prepare_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _: Any) -> None:
-    """Let readers and a writer work at once, and hold foreign keys."""
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
 def _migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     try:
-        with engine.begin() as connection:
-            if engine.dialect.name == "postgresql":  # several instances may start at once
-                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-            else:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+        with database.changing_tables(engine) as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except CommandError as error:

@@ -55,6 +55,7 @@ class Intake:
         view: likewise, of the direction, such as AP, PA or LL.
         age_years: likewise, of the patient.
         body_part: likewise, in capitals.
+        interpretation: likewise, of what its grey levels mean (PhotometricInterpretation).
         maker: likewise, of the device.
         patient_identifier: likewise, with its issuer. For nothing but a keyed hash: it names a person.
     """
@@ -68,6 +69,7 @@ class Intake:
     view: str | None = None
     age_years: float | None = None
     body_part: str | None = None
+    interpretation: str | None = None
     maker: str | None = None
     patient_identifier: str | None = field(default=None, repr=False)
 
@@ -155,6 +157,7 @@ def _facts(dataset: Any) -> dict[str, Any]:
         "view": _code(dataset, "ViewPosition"),
         "age_years": _age(_code(dataset, "PatientAge")),
         "body_part": _code(dataset, "BodyPartExamined"),
+        "interpretation": _code(dataset, "PhotometricInterpretation"),
         "maker": dicom.text(dataset, "Manufacturer")[:64] or None,
         "patient_identifier": _patient(dataset),
     }
