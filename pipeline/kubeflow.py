@@ -112,7 +112,7 @@ def share() -> None:
     """Push what `dvc repro` has done here to the default remote, so that the cluster does not do it again."""
     from pipeline import pod
 
-    print(f"{pod.share(Path())} results of stages are in the remote.")
+    print(f"{pod.share()} results of stages are in the remote.")
 
 
 @contextlib.contextmanager

@@ -86,6 +86,6 @@ def _refusals_explained(host: str) -> Iterator[None]:
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise ClusterError(
             f"{expected}, but: {error}\nCheck the address (for a cluster of your own: `kubectl port-forward -n "
-            "kubeflow svc/ml-pipeline-ui 8080:80`, then --host http://localhost:8080), and KFP_TOKEN where it asks for "
+            "kubeflow svc/ml-pipeline-ui 8080:80`, then --host http://localhost:8080), and KFP_TOKEN where it wants "
             "a login."
         ) from error

@@ -256,19 +256,24 @@ def decoded(text: str) -> Made:
     return {path: digest for path, _, digest in pairs}
 
 
-def share(folder: Path) -> int:
-    """Push results of all stages in a project's run cache to its default remote; return how many there are.
+def share() -> int:
+    """Push what is up to date in the current project to its default remote, as pods do; return how many stages.
 
-    ``dvc push --run-cache`` leaves out the small outputs, which git has elsewhere; pods have no git.
+    DVC keeps stages with small outputs, which are in git here, out of the run cache; pods have no git. What its lock
+    says of a stage enters the run cache only now.
 
     Raises:
         ClusterError: there is no remote, or it refuses.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
+    from dvc.stage import PipelineStage
 
     try:
-        with Repo(str(folder)) as repo:
+        with Repo() as repo, repo.lock:
+            done = [stage for stage in repo.index.stages if isinstance(stage, PipelineStage) and not stage.changed()]
+            for stage in done:
+                repo.stage_cache.save(stage)
             results = repo.stage_cache.push(None)
             for store, objects in repo.stage_cache.get_used_objs(results).items():
                 repo.cloud.push(objects, odb=store)
@@ -277,4 +282,4 @@ def share(folder: Path) -> int:
             f"The results cannot be pushed: {error}\nExpected a default remote, the one that the cluster uses: "
             "`dvc remote add --default NAME URL`."
         ) from error
-    return len(results)
+    return len(done)

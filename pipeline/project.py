@@ -38,8 +38,11 @@ def make_dvc(folder: Path, remote: Mapping[str, Any] | None = None) -> None:
     """
     from dvc.repo import Repo
 
-    repo = Repo(str(folder)) if (folder / ".dvc").exists() else Repo.init(str(folder), no_scm=True)
-    with repo, repo.config.edit() as settings:
+    settings_file = folder / ".dvc/config"
+    if not settings_file.exists():
+        settings_file.parent.mkdir()
+        settings_file.write_text("[core]\n    no_scm = true\n", encoding="utf-8")
+    with Repo(str(folder)) as repo, repo.config.edit() as settings:
         settings["core"] |= {"analytics": False, "check_update": False, "autostage": False}
         if remote is not None:
             settings["core"]["remote"] = "storage"

@@ -101,8 +101,12 @@ def test_stages_get_what_params_yaml_says(tmp_path: Path) -> None:
     package = compiled(
         tmp_path,
         "kubeflow.image=registry/pneumonia@sha256:12",
-        "kubeflow.pods.train={cpu: '6', memory: 24Gi, gpus: 1, nodes: {pool: gpu}, retries: 2}",
-        "kubeflow.pods.default={cpu: 500m, memory: 2Gi}",
+        "kubeflow.pods.train.cpu='6'",
+        "kubeflow.pods.train.memory=24Gi",
+        "kubeflow.pods.train.gpus=1",
+        "+kubeflow.pods.train.nodes.pool=gpu",
+        "+kubeflow.pods.train.retries=2",
+        "kubeflow.pods.default.cpu=500m",
         "kubeflow.volume={claim: shared, path: /mnt/data}",
     )
     assert {container(package, task)["image"] for task in tasks(package)} == {"registry/pneumonia@sha256:12"}
@@ -125,7 +129,7 @@ def test_stages_get_what_params_yaml_says(tmp_path: Path) -> None:
 def test_secrets_are_named_and_never_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*kubeflow_package.STORAGE_KEYS, *kubeflow_package.MLFLOW_KEYS):
         monkeypatch.setenv(name, SECRET)
-    package = compiled(tmp_path, "kubeflow.secrets={storage: the-bucket, mlflow: the-server}")
+    package = compiled(tmp_path, "kubeflow.secrets.storage=the-bucket", "kubeflow.secrets.mlflow=the-server")
     assert SECRET not in (tmp_path / "pipeline.yaml").read_text()
     for executor in package["platform"].values():
         assert {
@@ -147,7 +151,7 @@ def test_model_taken_out_of_params_yaml_takes_its_pods_along(tmp_path: Path) -> 
     [
         (
             "+kubeflow.pods.trian={cpu: '1', memory: 1Gi}",
-            "names trian, but dvc.yaml has no such stage. It has download",
+            "names trian, but dvc.yaml has no such stage",
         ),
         ("train.epohcs=3", "cannot be applied"),
     ],
