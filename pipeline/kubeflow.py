@@ -122,7 +122,7 @@ def definition(overrides: tuple[str, ...]) -> Iterator[Path]:
         folder = Path(name)
         for file in ("dvc.yaml", "params.yaml"):
             shutil.copyfile(project.ROOT / file, folder / file)
-        project.make_dvc(folder)
+        project.make_dvc(folder, passing=True)
         change(folder / "params.yaml", overrides)
         yield folder
 

@@ -93,7 +93,7 @@ def workspace(work: Work) -> Iterator[Path]:
         (folder / "params.yaml").write_text(params, encoding="utf-8")
         _keep_small_outputs_too(folder / "dvc.yaml")
         remote: dict[str, Any] = {"url": work.remote, "verify": True}
-        project.make_dvc(folder, remote | ({"endpointurl": work.endpoint} if work.endpoint else {}))
+        project.make_dvc(folder, remote | ({"endpointurl": work.endpoint} if work.endpoint else {}), passing=True)
         yield folder
 
 

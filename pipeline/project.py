@@ -29,12 +29,13 @@ def merged(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     return {key: value for key, value in laid.items() if value is not None}
 
 
-def make_dvc(folder: Path, remote: Mapping[str, Any] | None = None) -> None:
+def make_dvc(folder: Path, remote: Mapping[str, Any] | None = None, *, passing: bool = False) -> None:
     """Make a folder a DVC project without git, unless it is one; its default remote is ``remote`` where given.
 
     Args:
         folder: an existing folder.
         remote: options of the remote, ``url`` among them, as `dvc remote modify` names them.
+        passing: the folder will be gone soon; DVC then keeps nothing about it elsewhere.
     """
     from dvc.repo import Repo
 
@@ -44,6 +45,8 @@ def make_dvc(folder: Path, remote: Mapping[str, Any] | None = None) -> None:
         settings_file.write_text("[core]\n    no_scm = true\n", encoding="utf-8")
     with Repo(str(folder)) as repo, repo.config.edit() as settings:
         settings["core"] |= {"analytics": False, "check_update": False, "autostage": False}
+        if passing:
+            settings["core"]["site_cache_dir"] = str(folder / ".dvc/site")
         if remote is not None:
             settings["core"]["remote"] = "storage"
             settings["remote"] = {"storage": dict(remote)}

@@ -143,7 +143,7 @@ def test_failure_keeps_its_message_in_the_record_of_its_run(cluster: Cluster) ->
     record = json.loads((Path(cluster.remote) / "kubeflow/1/run.json").read_text())
     (failure,) = record["failures"]
     assert (record["state"], failure["stage"]) == ("FAILED", "download")
-    assert "error: /no/such/folder" in failure["message"]
+    assert "error: data.source" in failure["message"]
     assert failure["message"] in page
     assert list(cluster.scratch.iterdir()) == [], "a pod leaves nothing behind"
 
