@@ -110,7 +110,9 @@ def test_output_goes_into_a_file(bundle: Path, folder: Path, tmp_path: Path, lay
 def test_without_a_bundle_the_project_chooses_and_says_it(
     bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "choose", lambda project: serving.Choice(bundle, f"release of {project.resolve()}"))
+    monkeypatch.setattr(
+        serving, "choose", lambda project, _: serving.Choice(bundle, f"release of {project.resolve()}")
+    )
     monkeypatch.chdir(folder)
     result = predict("a-dark.png")
     assert f"origin release of {folder}" in result.stderr

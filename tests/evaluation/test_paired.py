@@ -75,6 +75,21 @@ def test_figures_that_no_image_speaks_of_surely_differ_by_nothing() -> None:
     assert found["specificity"].high > 0.25
 
 
+def test_models_that_separate_the_classes_alike_have_the_same_auc_whatever_their_order_within_them() -> None:
+    other = GOOD.assign(probability=[0.3, 0.1, 0.2, 0.1, 0.7, 0.9, 0.9, 0.8])
+    found = paired.differences(paired.align(GOOD, other, "test"), BOOTSTRAP)["roc_auc"]
+    assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+def test_equal_aucs_of_other_pairs_are_no_sure_tie() -> None:
+    """Each has one pair in the wrong order, but not the same: resamples tell them apart."""
+    one = answers([0.1, 0.7, 0.2, 0.3, 0.6, 0.8, 0.9, 0.9])
+    other = answers([0.7, 0.1, 0.2, 0.3, 0.9, 0.6, 0.9, 0.9])
+    found = paired.differences(paired.align(one, other, "test"), BOOTSTRAP)["roc_auc"]
+    assert found.value == pytest.approx(0)
+    assert (found.low or 0, found.high or 0) != (0, 0)
+
+
 def test_recalibrated_probabilities_change_no_figure() -> None:
     recalibrated = GOOD.assign(probability=GOOD["probability"] / 2 + 0.25)
     for estimate in paired.differences(paired.align(recalibrated, GOOD, "test"), BOOTSTRAP).values():

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from numpy.typing import NDArray
 
 from pneumonia.config import BootstrapParams
 from pneumonia.evaluation.intervals import Array, Estimate, Statistic, decision_shares, estimate, roc_auc
@@ -42,8 +42,8 @@ def differences(aligned: pd.DataFrame, bootstrap: BootstrapParams) -> dict[str, 
     """Compute the first model's AUC, accuracy, sensitivity and specificity less the second's, with 95% intervals.
 
     Both are judged on the same resamples of patients; see `intervals.estimate`. A figure that is undefined, for want
-    of a class, is left out. Where two models order the images alike, their AUCs surely differ by nothing; where they
-    decide alike among the images that a share counts, so do their shares.
+    of a class, is left out. Where two models order the images of one class alike among those of the other, their AUCs
+    surely differ by nothing; where they decide alike among the images that a share counts, so do their shares.
     """
     if aligned.empty:
         return {}
@@ -55,15 +55,32 @@ def differences(aligned: pd.DataFrame, bootstrap: BootstrapParams) -> dict[str, 
 
 def _alike(aligned: pd.DataFrame) -> dict[str, bool]:
     """Return by figure whether no resample could tell the two models apart; there the bootstrap has no interval."""
-    ranks = [stats.rankdata(aligned[f"probability{end}"]) for end in (FIRST, SECOND)]
     same = (aligned[f"predicted{FIRST}"] == aligned[f"predicted{SECOND}"]).to_numpy(bool)
     positive = (aligned["label"] == POSITIVE).to_numpy(bool)
+    first, second = (_placements(aligned[f"probability{end}"].to_numpy(), positive) for end in (FIRST, SECOND))
     return {
-        "roc_auc": bool(np.array_equal(*ranks)),
+        "roc_auc": bool(np.array_equal(first, second)),
         "accuracy": bool(same.all()),
         "sensitivity": bool(same[positive].all()),
         "specificity": bool(same[~positive].all()),
     }
+
+
+def _placements(scores: Array, positive: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return for each image how many of the other class score lower, and how many no higher (2, N).
+
+    They say which pairs of the classes are in order, and so the AUC of any resample: a bipartite graph whose
+    neighbourhoods are nested is the only one with its degrees.
+    """
+    ordered = {side: np.sort(scores[positive == side]) for side in (True, False)}
+    return np.array(
+        [
+            np.where(
+                positive, np.searchsorted(ordered[False], scores, side), np.searchsorted(ordered[True], scores, side)
+            )
+            for side in ("left", "right")
+        ]
+    )
 
 
 def _statistics(aligned: pd.DataFrame, end: str) -> dict[str, Statistic]:
