@@ -17,7 +17,7 @@ from pipeline.kubeflow_package import NAME
 from pneumonia.errors import ClusterError
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
-SECONDS_BETWEEN_LOOKS = float(os.environ.get("KFP_SECONDS_BETWEEN_LOOKS", "5"))
+SECONDS_BETWEEN_LOOKS = 5.0
 SECONDS_TO_ANSWER = 10
 
 

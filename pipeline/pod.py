@@ -49,8 +49,6 @@ class Work:
 def run_stage(work: Work, name: str, inputs: str) -> tuple[str, str]:
     """Do a stage, or bring what an earlier run of it made, and push the result.
 
-    A failure is left beside the data for the run's record, and ends the process with its message.
-
     Args:
         work: what the run is about.
         name: of the stage, as ``dvc repro`` takes it.
@@ -59,7 +57,7 @@ def run_stage(work: Work, name: str, inputs: str) -> tuple[str, str]:
     Returns:
         What it made, for later tasks, and a page in Markdown about it.
     """
-    try:
+    with failure_kept(work, name):
         _require_tracking_server()
         with workspace(work) as folder:
             stage = _stages(folder)[name]
@@ -67,6 +65,13 @@ def run_stage(work: Work, name: str, inputs: str) -> tuple[str, str]:
             restored = _reproduce(folder, name)
             made = _push(folder, name)
             return encoded(made), _page(work, folder, name, made, restored)
+
+
+@contextlib.contextmanager
+def failure_kept(work: Work, name: str) -> Iterator[None]:
+    """Leave why a block fails beside the data, for the run's record, and end the process with the message."""
+    try:
+        yield
     except Exception as error:
         run_record.write_failure(work.remote, work.endpoint, work.run, name, str(error))
         if isinstance(error, PneumoniaError):
@@ -237,7 +242,7 @@ def mlflow_link(work: Work, folder: Path, model: str) -> str:
         store.client.set_tag(run_id, "kubeflow_run", work.run)
     shown = config.load(folder / "params.yaml").kubeflow.mlflow_ui or store.uri
     page = f"{_without_credentials(shown)}/#/experiments/{store.experiment_id}/runs/{run_id}"
-    return f"MLflow run of {model}: [{run_id}]({page})" if shown.startswith("http") else f"MLflow run: {run_id}"
+    return f"MLflow run of {model}: {f'[{run_id}]({page})' if shown.startswith('http') else run_id}"
 
 
 def _without_credentials(address: str) -> str:
@@ -257,7 +262,7 @@ def decoded(text: str) -> Made:
 
 
 def share() -> int:
-    """Push what is up to date in the current project to its default remote, as pods do; return how many stages.
+    """Push what is up to date in the current project to its default remote, as pods do; return how many results.
 
     DVC keeps stages with small outputs, which are in git here, out of the run cache; pods have no git. What its lock
     says of a stage enters the run cache only now.
@@ -282,4 +287,4 @@ def share() -> int:
             f"The results cannot be pushed: {error}\nExpected a default remote, the one that the cluster uses: "
             "`dvc remote add --default NAME URL`."
         ) from error
-    return len(done)
+    return len(results)

@@ -28,7 +28,7 @@ def show(work: pod.Work, model: str, inputs: str, figures: "dsl.Metrics", curves
         curves: receives the ROC curve and the confusion matrix of the test set.
     """
     predictions = f"reports/predictions/{model}.csv"
-    with pod.workspace(work) as folder:
+    with pod.failure_kept(work, f"show-{model}"), pod.workspace(work) as folder:
         pod.fetch(folder, pod.decoded(inputs), [METRICS, predictions, f"artifacts/models/{model}"])
         metrics: dict[str, dict[str, float]] = json.loads((folder / METRICS).read_text(encoding="utf-8"))[model]
         answers = pd.read_csv(folder / predictions).query("subset == 'test'")

@@ -18,7 +18,7 @@ from pipeline import demo, project, run_record
 from tests.test_dag import SMALL
 
 BUCKET = "radiographs"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "a-secret", "AWS_DEFAULT_REGION": "us-east-1"}
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "a-secret"}
 SCRIPT = """
 import sys
 from pipeline import pod

@@ -26,6 +26,7 @@ TINIEST = (
     "evaluate.bootstrap.resamples=100",
     "explain.cases=1",
     "kubeflow.pods.download.retries=0",
+    "kubeflow.mlflow_ui='http://name:secret@mlflow.example/'",
 )
 STAGES = ("download", "validate", "split", "prepare", "train-cnn", "evaluate", "explain", "audit", "register", "card")
 
@@ -114,8 +115,9 @@ def test_task_and_mlflow_run_name_each_other(finished: Run, monkeypatch: pytest.
     store = tracking.open_store(finished.folder)
     (run,) = store.client.search_runs([store.experiment_id])
     assert run.data.tags["kubeflow_run"] == finished.record()["run"]
+    link = f"[{run.info.run_id}](http://mlflow.example/#/experiments/{store.experiment_id}/runs/{run.info.run_id})"
     for page in ("train-cnn", "show-cnn"):
-        assert run.info.run_id in (finished.task(page) / "page").read_text()
+        assert link in (finished.task(page) / "page").read_text()
 
 
 def test_good_run_is_recorded_without_failures(finished: Run) -> None:
