@@ -23,7 +23,7 @@ import pandas as pd
 import psutil
 
 from benchmarks import results
-from pneumonia.monitoring import profile
+from pneumonia.monitoring import drift, profile
 from pneumonia.monitoring.change import LOGGED
 from pneumonia.monitoring.log import Log
 from pneumonia.monitoring.record import Record
@@ -90,8 +90,8 @@ def main() -> None:
         f"| {seconds:.0f} s | {peak / 2**20:.0f} MiB | {found['images']:,} | "
         f"{written['rows'] / written['seconds']:.0f} a second, the slowest {BATCH} in {written['slowest']:.2f} s | "
         f"{written['failed']} |\n\n"
-        "Most of the time goes into reading the log and into Evidently's pictures, which are of 20,000 predictions "
-        "drawn at random."
+        "Most of the time goes into reading the log and into Evidently's pictures, which are of "
+        f"{drift.DRAWN:,} predictions drawn at random."
     )
     print(results.write("Monitoring", text))
 
