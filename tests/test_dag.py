@@ -131,7 +131,7 @@ def test_stage_depends_on_exactly_the_code_that_it_imports(stage: str) -> None:
 
 def test_every_model_has_a_reference_profile_of_the_validation_images(finished: Project) -> None:
     splits = pd.read_parquet(finished.folder / "artifacts/splits.parquet")
-    validation = splits[splits["subset"] == "validation"]
+    validation = splits[splits["subset"] == "validation"].sort_values("path")
     for model, summary in finished.json("reports/monitor.json").items():
         profile = pd.read_parquet(finished.folder / f"artifacts/monitor/{model}.parquet")
         card = bundles.read(finished.folder / "artifacts/models" / model).card
