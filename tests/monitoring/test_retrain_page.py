@@ -1,6 +1,7 @@
 """The page "Retrain?": what it advises where the truth is known, and how it looks in a real browser."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -62,6 +63,25 @@ def test_nothing_to_do_where_the_model_is_as_good_as_it_was(report: Callable[...
     assert sum(period["predictions"] for period in said["periods"]) == 600
     sensitivity = said["recent"]["figures"]["sensitivity"]
     assert sensitivity["low"] < 0.96 < sensitivity["high"]
+
+
+def test_a_model_that_was_judged_is_held_against_its_test_set(
+    model: bundles.Bundle, report: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A specificity of 0.81 is a loss against validation (0.90), and none against the test set (0.85)."""
+    judged = json.loads((ROOT / "release" / "reports" / "judgement.json").read_text())
+    judged["operating_point"]["threshold"] = model.card.threshold
+    file = model.folder / "reports" / "judgement.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(judged))
+    try:
+        done, said = report(*logs.drawn(1500, 0.96, 0.81, seed=4, scatter=0.02), labelled=1500)
+    finally:
+        shutil.rmtree(file.parent)
+    assert (done.exit_code, said["advice"]) == (0, "nothing")
+    assert (said["reference"]["origin"], said["reference"]["images"]) == ("the test set of bright", 624)
+    assert said["reference"]["figures"]["specificity"] == judged["subsets"]["test"]["figures"]["specificity"]["value"]
+    assert "the test set of bright, 624 images" in (tmp_path / "out" / "retrain.html").read_text()
 
 
 def test_no_labels_are_plainly_said_to_be_missing(report: Callable[..., Any], tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def _reference(bundle: Path | None) -> tuple["Reference", str]:
         return Reference(dict(card.validation), images, f"validation images of {card.name}"), card.model_sha256
     test = judged["subsets"]["test"]
     figures = {name: figure["value"] for name, figure in test["figures"].items()}
-    return Reference(figures, test["images"], f"the test set of {card.name}"), card.model_sha256
+    return Reference(figures, sum(test["images"].values()), f"the test set of {card.name}"), card.model_sha256
 
 
 def _logged_model(log: "Log", sha256: str) -> "LoggedModel":
