@@ -53,9 +53,12 @@ class Run:
         (tasks,) = (self.folder / "tasks").iterdir()
         return tasks / name
 
+    def told(self, task: str) -> Any:
+        """What a task has told Kubeflow."""
+        return json.loads((self.task(task) / "executor_output.json").read_text())
+
     def artifact(self, task: str, name: str) -> dict[str, Any]:
-        told = json.loads((self.task(task) / "executor_output.json").read_text())
-        metadata: dict[str, Any] = told["artifacts"][name]["artifacts"][0]["metadata"]
+        metadata: dict[str, Any] = self.told(task)["artifacts"][name]["artifacts"][0]["metadata"]
         return metadata
 
     def record(self) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def reports(finished: Run) -> dict[str, bytes]:
     """Every report that the tasks have made, from the remote."""
-    made = pod.decoded(" ".join((finished.task(stage) / "Output").read_text() for stage in STAGES))
+    made = pod.decoded(" ".join(finished.told(stage)["parameterValues"]["Output"] for stage in STAGES))
     small = [path for path in made if path.startswith("reports/")]
     params = json.dumps(yaml.safe_load((finished.folder / "params.yaml").read_text()))
     with pod.workspace(pod.Work("", params, str(finished.folder / "remote"), "")) as folder:
