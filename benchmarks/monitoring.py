@@ -3,8 +3,8 @@
     python -m benchmarks.monitoring
 
 No network answers: a tenth of the predictions are drawn at random, the others copied, for the log and the report are
-what is measured. Where other work goes on, the time on the processor says more than that on the clock. The reference is
-that of the released network (release/monitoring.parquet).
+what is measured. Where other work goes on, the time on the processor says more than that on the clock. The reference
+is that of the released network (release/monitoring.parquet).
 """
 
 import json
