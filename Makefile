@@ -59,9 +59,11 @@ format: $(READY)  ## Put the code into its usual form
 	ruff check --fix .
 	ruff format .
 
-lock: $(READY)  ## Resolve the dependencies anew into requirements.lock
-	uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header \
-		--python-version 3.11 --output-file requirements.lock --upgrade
+LOCK := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --upgrade
+lock: $(READY)  ## Resolve the dependencies anew into requirements.lock, and those of the image into requirements-runtime.lock
+	$(LOCK) --extra dev --output-file requirements.lock
+	$(LOCK) --extra distributed --extra kubeflow --no-annotate --constraint requirements.lock \
+		--output-file requirements-runtime.lock
 
 clean:  ## Remove the environment, the demo and the report
 	rm -rf $(VENV) demo pr_report .github/lint/node_modules
