@@ -6,7 +6,6 @@ second call refreshes the copy, and DVC runs only what changed.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,11 +14,11 @@ from typing import Any
 
 import yaml
 
+from pipeline import project
+
 DVC = (sys.executable, "-m", "dvc")
-PROJECT = Path(__file__).parent.parent
+PROJECT = project.ROOT
 DEMO = PROJECT / "demo"
-COPIED_FILES = ("dvc.yaml", "data.dvc", ".dvcignore")
-COPIED_FOLDERS = ("data", "pipeline", "src")
 CHANGES: dict[str, Any] = {
     "data": {"source": "phantom", "phantom": {"patients": 500, "difficulty": 0.3}},
     "prepare": {"size": 128},
@@ -55,18 +54,11 @@ def main() -> None:
 
 def make_project(folder: Path, changes: Mapping[str, Any]) -> None:
     """Put a DVC project without git into ``folder``: this project's DAG and code, and its params with ``changes``."""
-    folder.mkdir(exist_ok=True)
-    for name in COPIED_FILES:
-        shutil.copyfile(PROJECT / name, folder / name)
-    for name in COPIED_FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    project.copy(folder)
     params = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
-    (folder / "params.yaml").write_text(yaml.safe_dump(_merged(params, changes), sort_keys=False), encoding="utf-8")
-    if not (folder / ".dvc").exists():
-        subprocess.run([*DVC, "init", "--no-scm", "--quiet"], cwd=folder, check=True)
-        shutil.copyfile(PROJECT / ".dvc" / "config", folder / ".dvc" / "config")
-        subprocess.run([*DVC, "config", "core.no_scm", "true"], cwd=folder, check=True)
+    changed = yaml.safe_dump(project.merged(params, changes), sort_keys=False)
+    (folder / "params.yaml").write_text(changed, encoding="utf-8")
+    project.make_dvc(folder)
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -76,14 +68,6 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONPATH": str(folder / "src"),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-
-
-def _merged(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(params) | {
-        key: _merged(params.get(key, {}), value) if isinstance(value, Mapping) else value
-        for key, value in changes.items()
-    }
-    return {key: value for key, value in merged.items() if value is not None}
 
 
 def _print_results(folder: Path) -> None:

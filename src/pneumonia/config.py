@@ -315,6 +315,66 @@ class MonitorParams(Section):
     seed: NonNegativeInt
 
 
+class PodParams(Section):
+    """What a pod of a stage asks for.
+
+    Attributes:
+        cpu: cores that it gets, in Kubernetes' notation (``500m`` is a half).
+        memory: that it gets and may not exceed, in Kubernetes' notation.
+        gpus: devices of ``nvidia.com/gpu``.
+        nodes: labels that its node must have.
+        retries: how often it is tried again after a failure.
+    """
+
+    cpu: Annotated[str, Field(pattern=r"^\d+(\.\d+|m)?$")]
+    memory: Annotated[str, Field(pattern=r"^\d+(Mi|Gi|M|G)$")]
+    gpus: NonNegativeInt = 0
+    nodes: dict[str, str] = {}
+    retries: NonNegativeInt = 0
+
+
+class VolumeParams(Section):
+    """A persistent volume claim, and the folder where every pod finds it."""
+
+    claim: Annotated[str, Field(min_length=1)]
+    path: Annotated[str, Field(pattern=r"^/.")]
+
+
+class SecretParams(Section):
+    """Names of the Kubernetes secrets with the credentials of the remote and the address of MLflow."""
+
+    storage: Annotated[str, Field(min_length=1)]
+    mlflow: Annotated[str, Field(min_length=1)]
+
+
+class KubeflowParams(Section):
+    """How the DAG runs on Kubeflow Pipelines.
+
+    Attributes:
+        image: with the code of this repository and its ``kubeflow`` extra.
+        remote: DVC remote through which pods exchange data: a URL, or a folder on the volume.
+        endpoint: address of an S3-compatible server; empty for the provider's own.
+        mlflow_ui: address of the MLflow UI as people's browsers reach it, for links; empty for that of the server.
+        volume: mounted into every pod, if any.
+        secrets: where the credentials are.
+        pods: what each stage asks for; ``default`` holds for those that are not named.
+    """
+
+    image: Annotated[str, Field(min_length=1)]
+    remote: Annotated[str, Field(min_length=1)]
+    endpoint: str
+    mlflow_ui: str
+    volume: VolumeParams | None
+    secrets: SecretParams
+    pods: dict[str, PodParams]
+
+    @pydantic.model_validator(mode="after")
+    def _default_exists(self) -> "KubeflowParams":
+        if "default" not in self.pods:
+            raise ValueError("pods must have a default, for the stages that it does not name")
+        return self
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -330,6 +390,7 @@ class Params(Section):
     promote: PromoteParams
     release: ReleaseParams
     monitor: MonitorParams
+    kubeflow: KubeflowParams
 
 
 def load(path: Path) -> Params:
