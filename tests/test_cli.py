@@ -1,18 +1,29 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from pneumonia import cli, serving
 from pneumonia.models import bundle as bundles
+from pneumonia.monitoring.log import Log, Window
 from tests import bright
+
+IDS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@pytest.fixture(autouse=True)
+def _log_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PNEUMONIA_LOG", f"sqlite:///{tmp_path / 'usual-log/log.db'}")
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +43,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Images that are NORMAL, PNEUMONIA and between, a broken one deeper down, and a letter."""
+    """Images that are NORMAL, PNEUMONIA and between, one too small, a broken one deeper down, and a letter."""
     folder = tmp_path_factory.mktemp("images")
     for name, grey in (("a-dark.png", 50), ("b-bright.png", 150), ("c-between.png", 101)):
-        Image.new("L", (64, 48), grey).save(folder / name)
+        halves = np.repeat(np.array([[grey - 20, grey + 20]], np.uint8), 64, axis=1)
+        Image.fromarray(np.repeat(halves, 128, axis=0)).save(folder / name)
+    Image.new("L", (64, 48), 50).save(folder / "d-small.png")
     (folder / "deep").mkdir()
     (folder / "deep/broken.jpeg").write_text("Dear colleague")
     (folder / "letter.txt").write_text("Dear colleague")
@@ -48,11 +61,13 @@ def predict(*arguments: str | Path) -> Result:
 
 def test_table_answers_for_each_image_of_a_folder(bundle: Path, folder: Path) -> None:
     result = predict("--bundle", bundle, folder)
-    header, dark, bright, between, broken = result.stdout.splitlines()
+    header, dark, bright, between, small, broken = result.stdout.splitlines()
     assert header.split() == ["DECISION", "PROBABILITY", "FILE"]
     assert dark.split() == ["NORMAL", "0.0067", f"{folder}/a-dark.png"]
     assert bright.split() == ["PNEUMONIA", "0.9933", f"{folder}/b-bright.png"]
     assert between.split() == ["INDETERMINATE", "0.5250", f"{folder}/c-between.png"]
+    assert small.startswith("REFUSED")
+    assert f"{folder}/d-small.png: The image has 64 x 48 pixels; at least 100 a side are needed" in small
     assert broken.startswith("UNREADABLE")
     assert f"{folder}/deep/broken.jpeg: expected a JPEG, PNG or DICOM image" in broken
 
@@ -62,7 +77,7 @@ def test_says_which_model_answers_and_what_was_skipped_or_unreadable(bundle: Pat
     skipped, model, failed = result.stderr.splitlines()
     assert skipped == f"skipped 1 file(s) without the name of an image: {folder}/letter.txt"
     assert model == f"model name bright, origin {bundle}, data phantom, threshold 0.5, commit c0ffee0000"
-    assert "1 of 4 image(s) cannot be read" in failed
+    assert "1 of 5 image(s) cannot be read" in failed
     assert result.exit_code == 1
 
 
@@ -72,11 +87,11 @@ def test_status_is_0_when_all_can_be_read(bundle: Path, folder: Path) -> None:
 
 def test_csv_has_a_row_per_image_and_nothing_else(bundle: Path, folder: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(predict("--bundle", bundle, "--format", "csv", folder).stdout)))
-    assert [list(row) for row in rows] == [["file", "decision", "probability", "indeterminate", "error"]] * 4
-    assert [row["decision"] for row in rows] == ["NORMAL", "PNEUMONIA", "INDETERMINATE", "UNREADABLE"]
-    assert [row["probability"] for row in rows] == ["0.006693", "0.993307", "0.524979", ""]
-    assert [row["indeterminate"] for row in rows] == ["False", "False", "True", ""]
-    assert [bool(row["error"]) for row in rows] == [False, False, False, True]
+    assert [list(row) for row in rows] == [["id", "file", "decision", "probability", "indeterminate", "reason"]] * 5
+    assert [row["decision"] for row in rows] == ["NORMAL", "PNEUMONIA", "INDETERMINATE", "REFUSED", "UNREADABLE"]
+    assert [row["probability"] for row in rows] == ["0.006693", "0.993307", "0.524979", "", ""]
+    assert [row["indeterminate"] for row in rows] == ["False", "False", "True", "", ""]
+    assert [bool(row["reason"]) for row in rows] == [False, False, False, True, True]
 
 
 def test_json_is_one_document_with_model_and_answers(bundle: Path, folder: Path) -> None:
@@ -88,14 +103,16 @@ def test_json_is_one_document_with_model_and_answers(bundle: Path, folder: Path)
         "threshold": 0.5,
         "commit": "c0ffee0000",
     }
-    assert said["answers"][2] == {
+    answers = said["answers"]
+    assert UUID(answers[2].pop("id")) != UUID(answers[1]["id"])
+    assert answers[2] == {
         "file": f"{folder}/c-between.png",
         "decision": "INDETERMINATE",
         "probability": 0.524979,
         "indeterminate": True,
-        "error": "",
+        "reason": "",
     }
-    unreadable = said["answers"][3]
+    unreadable = answers[4]
     assert (unreadable["decision"], unreadable["probability"]) == ("UNREADABLE", None)
 
 
@@ -104,7 +121,29 @@ def test_output_goes_into_a_file(bundle: Path, folder: Path, tmp_path: Path, lay
     arguments = ("--bundle", bundle, "--format", layout, folder)
     result = predict(*arguments, "--output", tmp_path / "answers")
     assert result.stdout == ""
-    assert (tmp_path / "answers").read_text() == predict(*arguments).stdout
+    written, shown = (IDS.sub("ID", text) for text in ((tmp_path / "answers").read_text(), predict(*arguments).stdout))
+    assert written == shown
+
+
+def test_predictions_are_logged_under_the_ids_that_are_told(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'log.db'}"
+    told = predict("--bundle", bundle, "--format", "csv", "--log", url, folder).stdout
+    log = Log(url)
+    logged = log.window(Window())
+    log.close()
+    rows = list(csv.DictReader(io.StringIO(told)))
+    assert {str(number) for number in logged["id"]} == {row["id"] for row in rows}
+    assert sorted(logged["status"]) == ["answered"] * 3 + ["refused", "unreadable"]
+    assert set(logged["source"]) == {"cli"}
+    assert not logged.astype(str).apply(lambda column: column.str.contains("a-dark")).to_numpy().any()
+
+
+def test_a_log_that_cannot_be_written_spoils_no_answer(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "log.db").mkdir()
+    result = predict("--bundle", bundle, "--log", f"sqlite:///{tmp_path / 'log.db'}", folder / "a-dark.png")
+    assert result.exit_code == 0
+    assert "missing from the log" in result.stderr
+    assert "NORMAL" in result.stdout
 
 
 def test_without_a_bundle_the_project_chooses_and_says_it(

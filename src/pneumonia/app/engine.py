@@ -25,8 +25,6 @@ from pneumonia.inference import intake as intakes
 from pneumonia.inference.intake import Intake, Limits, Refusal
 from pneumonia.inference.runtime import Reading
 
-UNREADABLE = "unreadable"
-
 
 class Busy(Exception):
     """The queue is full."""
@@ -127,7 +125,7 @@ class Engine:
             job.intake = intakes.take_in(job.read(), job.model.runtime.bundle.card.image_size, self._limits)
             refusal = intakes.refuse(job.intake)
         except ImageError as error:
-            job.end(Refusal(UNREADABLE, str(error)))
+            job.end(Refusal(intakes.UNREADABLE, str(error)))
         except Exception as error:  # a bug, told to whoever asked
             job.fail(error)
         else:

@@ -1,31 +1,60 @@
 """Answers for many image files, a batch at a time, so that folders of any size fit into memory."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pneumonia.data import manifest
 from pneumonia.errors import ImageError
-from pneumonia.images.decode import decode
-from pneumonia.inference.predictor import Answer, Predictor
+from pneumonia.inference import intake as intakes
+from pneumonia.inference.intake import Intake, Limits, Refusal
+from pneumonia.inference.runtime import AT_ONCE, Reading, Runtime
 
 SUFFIXES = tuple(manifest.SUFFIXES)
 """Names of files in a folder that are taken for images, in any case of letters."""
 
-BATCH_SIZE = 32
+LIMITS = Limits(bytes=256 * 2**20, pixels=100_000_000)
+"""Of one's own files; wider than those of the service, which takes files from strangers."""
+
+INDETERMINATE, REFUSED, UNREADABLE = "INDETERMINATE", "REFUSED", "UNREADABLE"
 
 
-@dataclass(frozen=True)
-class FileAnswer:
-    """What a model says of one file, or, where it cannot be read, ``answer`` None and the reason in ``error``."""
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """What came of one file.
 
-    file: Path
-    answer: Answer | None
-    error: str = ""
+    Attributes:
+        name: of the file.
+        intake: the decoded image; None where it is unreadable.
+        reading: what the network said; None where it was not asked.
+        refusal: why there is no answer, if there is none.
+        seconds: from the bytes to the answer; its share of what the network took for a batch.
+    """
+
+    name: str
+    intake: Intake | None
+    reading: Reading | None
+    refusal: Refusal | None
+    seconds: float
+
+    @property
+    def answer(self) -> Reading | None:
+        """What may be shown as an answer."""
+        return None if self.refusal else self.reading
+
+    @property
+    def decision(self) -> str:
+        """NORMAL, PNEUMONIA, `INDETERMINATE`, `REFUSED` or `UNREADABLE`."""
+        if self.intake is None:
+            return UNREADABLE
+        if self.answer is None:
+            return REFUSED
+        return INDETERMINATE if self.answer.indeterminate else self.answer.label
 
 
 def find(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
@@ -44,26 +73,40 @@ def find(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     return list(images), skipped
 
 
-def answer(predictor: Predictor, files: Sequence[Path], batch_size: int = BATCH_SIZE) -> Iterator[FileAnswer]:
-    """Answer for files in order; no more than ``batch_size`` decoded images are held at once."""
-    for start in range(0, len(files), batch_size):
-        yield from _answer_batch(predictor, files[start : start + batch_size])
+def examine(runtime: Runtime, names: Iterable[str], read: Callable[[str], bytes]) -> Iterator[list[Examined]]:
+    """Answer for files in order, a batch at a time.
+
+    Args:
+        runtime: answers.
+        names: of the files.
+        read: gives the bytes of a file by its name; an OSError counts against this file alone.
+    """
+    remaining = iter(names)
+    while batch := list(islice(remaining, AT_ONCE)):
+        yield _examine(runtime, [_take_in(runtime, name, read) for name in batch])
 
 
-def _answer_batch(predictor: Predictor, files: Sequence[Path]) -> list[FileAnswer]:
-    pixels: dict[Path, NDArray[np.uint8]] = {}
-    errors: dict[Path, str] = {}
-    for file in files:
-        try:
-            pixels[file] = decode(file.read_bytes(), predictor.bundle.card.image_size)
-        except (ImageError, OSError) as error:
-            errors[file] = str(error)
-    if pixels:
-        probabilities = predictor.probabilities(np.stack(list(pixels.values())))
-        answers = dict(zip(pixels, map(predictor.answer, probabilities), strict=True))
-    else:
-        answers = {}
-    return [FileAnswer(file, answers.get(file), errors.get(file, "")) for file in files]
+def _take_in(runtime: Runtime, name: str, read: Callable[[str], bytes]) -> Examined:
+    started = time.perf_counter()
+    intake = None
+    try:
+        intake = intakes.take_in(read(name), runtime.bundle.card.image_size, LIMITS)
+        refusal = intakes.refuse(intake)
+    except (ImageError, OSError) as error:
+        refusal = Refusal(intakes.UNREADABLE, str(error))
+    return Examined(name, intake, None, refusal, time.perf_counter() - started)
+
+
+def _examine(runtime: Runtime, taken: Sequence[Examined]) -> list[Examined]:
+    asked = [each.intake.square for each in taken if each.intake and not each.refusal]
+    started = time.perf_counter()
+    readings = iter(runtime.run(np.stack(asked)) if asked else [])
+    share = (time.perf_counter() - started) / len(asked) if asked else 0.0
+    return [each if each.refusal else _with(each, next(readings), share) for each in taken]
+
+
+def _with(taken: Examined, reading: Reading, seconds: float) -> Examined:
+    return Examined(taken.name, taken.intake, reading, reading.refusal, taken.seconds + seconds)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -24,6 +24,8 @@ MINIMUM_SIDE = 100
 """Pixels; below, ribs and vessels are no longer told apart. The smallest image of the Kermany set has 127."""
 MINIMUM_CONTRAST = 12
 """Grey levels between the darkest and the brightest twentieth; with less, an image counts as blank."""
+UNREADABLE = "unreadable"
+"""Code of the refusal of bytes that `take_in` does not take."""
 ADULT = 18.0
 """Years."""
 RADIOGRAPHY = frozenset({"CR", "DX", "DR", "RF", "RG", "XA", "OT", "SC"})
