@@ -17,6 +17,7 @@ from pneumonia.images import store as images
 from pneumonia.inference import predictor
 from pneumonia.models import fit, probe
 from pneumonia.models.calibration import Calibration
+from pneumonia.models.workers import ALONE, Workers
 
 IMAGES = Path("artifacts/images")
 BUNDLES = Path("artifacts/models")
@@ -24,9 +25,12 @@ CHECKPOINTS = Path("artifacts/checkpoints")
 """State between epochs, to go on after a kill; gone when training has ended."""
 
 
-def main(params: config.Params, name: str) -> None:
-    """Train a model, calibrate it and choose its operating point on validation, write bundle and learning curves."""
-    model_params = _model_params(params, name)
+def main(params: config.Params, name: str, workers: Workers = ALONE) -> None:
+    """Train a model, calibrate it and choose its operating point on validation, write bundle and learning curves.
+
+    With others, this is what the leading one of the ``workers`` does (`pipeline.train_distributed`).
+    """
+    model_params = recipe(params, name)
     data = images.read(IMAGES)
     train, validation = conclude.labelled(data, "train"), conclude.labelled(data, "validation")
     description = tracking.RunDescription(
@@ -41,7 +45,7 @@ def main(params: config.Params, name: str) -> None:
     with tracking.start_run(store, description, _interrupted_run(checkpoint)) as run:
         checkpoint.mkdir(parents=True, exist_ok=True)
         (checkpoint / "run_id").write_text(run.run_id)
-        model, history = _fit(model_params, train, validation, params.train.seed, checkpoint / "state", run)
+        model, history = _fit(model_params, train, validation, params.train.seed, state(name), run, workers)
         bundle, losses = conclude.conclude(
             BUNDLES / name,
             model,
@@ -62,10 +66,20 @@ def main(params: config.Params, name: str) -> None:
     print(f"{name} on validation: {_listed({f: bundle.card.validation[f] for f in figures_of_note})}")
 
 
-def _model_params(params: config.Params, name: str) -> config.ModelParams:
+def recipe(params: config.Params, name: str) -> config.ModelParams:
+    """Return what params.yaml says of a model.
+
+    Raises:
+        ConfigError: it says nothing of it.
+    """
     if name not in params.train.models:
         raise ConfigError(f"params.yaml has no train.models.{name}. It has {', '.join(params.train.models)}.")
     return params.train.models[name]
+
+
+def state(name: str) -> Path:
+    """Return the folder of a model's state between epochs."""
+    return CHECKPOINTS / name / "state"
 
 
 def _fit(
@@ -73,8 +87,9 @@ def _fit(
     train: fit.LabelledImages,
     validation: fit.LabelledImages,
     seed: int,
-    state: Path,
+    checkpoint: Path,
     run: tracking.Run,
+    workers: Workers,
 ) -> tuple[Any, pd.DataFrame]:
     if not isinstance(params, config.ProbeParams):
         return fit.fit_network(
@@ -82,8 +97,9 @@ def _fit(
             train,
             validation,
             seed=seed,
-            checkpoint=state,
+            checkpoint=checkpoint,
             on_epoch=lambda epoch, values: run.log_metrics(values, epoch),
+            workers=workers,
         )
     model, learnt = probe.fit_probe(params, train.images, train.targets, seed)
     checked = Calibration().probabilities(predictor.logits(model, validation.images, params.batch_size))

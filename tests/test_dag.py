@@ -129,6 +129,22 @@ def test_stage_depends_on_exactly_the_code_that_it_imports(stage: str) -> None:
     assert code_deps(stage) == imported_files(stage)
 
 
+def test_every_model_has_a_reference_profile_of_the_validation_images(finished: Project) -> None:
+    splits = pd.read_parquet(finished.folder / "artifacts/splits.parquet")
+    validation = splits[splits["subset"] == "validation"].sort_values("path")
+    for model, summary in finished.json("reports/monitor.json").items():
+        profile = pd.read_parquet(finished.folder / f"artifacts/monitor/{model}.parquet")
+        card = bundles.read(finished.folder / "artifacts/models" / model).card
+        assert set(profile["bundle_sha256"]) == {card.model_sha256}
+        assert profile["label"].tolist() == validation["label"].tolist()
+        assert summary["images"] == len(validation)
+        assert summary["patients"] == validation["group"].nunique()
+        answered = profile[profile["status"] == "answered"]
+        assert ((answered["probability"] >= card.threshold) == (answered["decision"] == "PNEUMONIA"))[
+            answered["decision"] != "INDETERMINATE"
+        ].all()
+
+
 def test_whole_road_leaves_metrics_pictures_predictions_and_a_registered_challenger(finished: Project) -> None:
     metrics = finished.json("reports/metrics.json")
     assert set(metrics) == {"cnn", "mobilenetv2"}

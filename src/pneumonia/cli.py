@@ -9,6 +9,7 @@ import click
 
 from pneumonia.app.command import access, serve
 from pneumonia.monitoring.command import monitor
+from pneumonia.monitoring.feedback_commands import dataset, feedback
 from pneumonia.registry import commands
 from pneumonia.scoring.command import score
 from pneumonia.scoring.predict import predict
@@ -49,6 +50,8 @@ for command in (
     commands.versions,
     commands.show,
     commands.history,
+    feedback,
+    dataset,
 ):
     main.add_command(command)
 

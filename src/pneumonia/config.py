@@ -315,6 +315,34 @@ class MonitorParams(Section):
     seed: NonNegativeInt
 
 
+class ToleratedLossParams(Section):
+    """By how much a model may be worse in use than it was when it was judged, as a difference of shares."""
+
+    sensitivity: OpenFraction
+    specificity: OpenFraction
+    roc_auc: OpenFraction
+
+
+class FeedbackParams(Section):
+    """What is made of labels that come after the predictions.
+
+    Attributes:
+        periods: into which the predictions of a model are cut, at most.
+        period_size: predictions in a period, at least.
+        recent: the newest labels that tell how the model is now.
+        minimum_labels: of either class, for a verdict that all is well.
+        tolerated_loss: before a model counts as worse.
+        false_alarm_rate: chance that a model which is not worse is ever called so, over all looks.
+    """
+
+    periods: PositiveInt
+    period_size: PositiveInt
+    recent: PositiveInt
+    minimum_labels: PositiveInt
+    tolerated_loss: ToleratedLossParams
+    false_alarm_rate: OpenFraction
+
+
 class PodParams(Section):
     """What a pod of a stage asks for.
 
@@ -368,11 +396,12 @@ class KubeflowParams(Section):
     secrets: SecretParams
     pods: dict[str, PodParams]
 
-    @pydantic.model_validator(mode="after")
-    def _default_exists(self) -> "KubeflowParams":
-        if "default" not in self.pods:
+    @pydantic.field_validator("pods")
+    @classmethod
+    def _default_exists(cls, pods: dict[str, PodParams]) -> dict[str, PodParams]:
+        if "default" not in pods:
             raise ValueError("pods must have a default, for the stages that it does not name")
-        return self
+        return pods
 
 
 class Params(Section):
@@ -390,6 +419,7 @@ class Params(Section):
     promote: PromoteParams
     release: ReleaseParams
     monitor: MonitorParams
+    feedback: FeedbackParams
     kubeflow: KubeflowParams
 
 

@@ -1,11 +1,13 @@
 """Which bundle answers when none is named: the registry's champion, else the release that comes with the project."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pneumonia import config, store_address
 from pneumonia.errors import BundleError
-from pneumonia.models.bundle import CARD_FILE
+from pneumonia.models.bundle import CARD_FILE, Card
 
 RELEASE = Path("release")
 PARAMS = Path("params.yaml")
@@ -42,6 +44,25 @@ def choose(project: Path, bundle: Path | None = None) -> Choice:
             "it), or make a version the champion (`pneumonia promote`)."
         )
     return choice
+
+
+def judgement(folder: Path, card: Card, project: Path) -> dict[str, Any] | None:
+    """Return the judgement of a bundle, as `evaluation.judgement` wrote it beside the bundle or in a project.
+
+    Args:
+        folder: of the bundle.
+        card: of the bundle; a judgement at another operating point is none of it.
+        project: where the bundle may have been evaluated.
+
+    Returns:
+        None where there is none.
+    """
+    for file in (folder / "reports" / "judgement.json", project / "reports" / "judgement" / f"{card.name}.json"):
+        if file.is_file():
+            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            if abs(found["operating_point"]["threshold"] - card.threshold) < 1e-6:
+                return found
+    return None
 
 
 def params_file(project: Path) -> Path | None:

@@ -1,10 +1,6 @@
 """The database: real SQLite files, and a real PostgreSQL server where one is installed."""
 
-import os
-import shutil
 import sqlite3
-import subprocess
-import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -12,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import sqlalchemy as sql
 from alembic import command
@@ -51,42 +46,6 @@ def answered(**changes: Any) -> Prediction:
         "feedback": [],
     }
     return Prediction.model_validate(told | changes)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server of its own, on a socket in a folder of its own."""
-    programs = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None, key=lambda folder: int(folder.parent.name))
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed; on a new machine `make test` installs it")
-    folder = Path(tempfile.mkdtemp(prefix="pg"))
-    told: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        shutil.chown(folder, "postgres")
-        told["user"] = "postgres"
-    data = folder / "data"
-    subprocess.run(
-        [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"], check=True, **told
-    )
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-    try:
-        subprocess.run([programs / "pg_ctl", "-D", data, "-o", options, "-w", "start"], check=True, **told)
-        yield f"postgresql://postgres@/postgres?host={folder}"
-        subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"], check=True, **told)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'state' / 'predictions.db'}"
-    server: str = request.getfixturevalue("postgres")
-    name = f"d{uuid.uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return server.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline import demo, pod, project
+from pipeline import demo, kubeflow_dag, pod, project
 from pneumonia import tracking
 
 TINIEST = (
@@ -28,7 +28,6 @@ TINIEST = (
     "kubeflow.pods.download.retries=0",
     "kubeflow.mlflow_ui='http://name:secret@mlflow.example/'",
 )
-STAGES = ("download", "validate", "split", "prepare", "train-cnn", "evaluate", "explain", "audit", "register", "card")
 
 
 class Run:
@@ -53,9 +52,12 @@ class Run:
         (tasks,) = (self.folder / "tasks").iterdir()
         return tasks / name
 
+    def told(self, task: str) -> Any:
+        """What a task has told Kubeflow."""
+        return json.loads((self.task(task) / "executor_output.json").read_text())
+
     def artifact(self, task: str, name: str) -> dict[str, Any]:
-        told = json.loads((self.task(task) / "executor_output.json").read_text())
-        metadata: dict[str, Any] = told["artifacts"][name]["artifacts"][0]["metadata"]
+        metadata: dict[str, Any] = self.told(task)["artifacts"][name]["artifacts"][0]["metadata"]
         return metadata
 
     def record(self) -> dict[str, Any]:
@@ -74,7 +76,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def reports(finished: Run) -> dict[str, bytes]:
     """Every report that the tasks have made, from the remote."""
-    made = pod.decoded(" ".join((finished.task(stage) / "Output").read_text() for stage in STAGES))
+    tasks = [stage.name.replace("@", "-") for stage in kubeflow_dag.read(finished.folder)]
+    made = pod.decoded(" ".join(finished.told(task)["parameterValues"]["Output"] for task in tasks))
     small = [path for path in made if path.startswith("reports/")]
     params = json.dumps(yaml.safe_load((finished.folder / "params.yaml").read_text()))
     with pod.workspace(pod.Work("", params, str(finished.folder / "remote"), "")) as folder:

@@ -1,11 +1,11 @@
 """What is said of a study and of the model, put together from engine, bundle and evaluation."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from pneumonia import serving
 from pneumonia.app.engine import Study
 from pneumonia.app.schemas import (
     Band,
@@ -140,16 +140,10 @@ def _limits(card: Card) -> str:
 
 def _judgement(model: Model, project: Path) -> dict[str, Any] | None:
     """Return images, patients and figures by subset; None where no evaluation of this operating point is at hand."""
-    card = model.runtime.bundle.card
-    for file in (
-        model.choice.folder / "reports" / "judgement.json",
-        project / "reports" / "judgement" / f"{card.name}.json",
-    ):
-        if file.is_file():
-            found = json.loads(file.read_text(encoding="utf-8"))
-            if abs(found["operating_point"]["threshold"] - card.threshold) < 1e-6:
-                return {
-                    subset: {key: entries[key] for key in ("images", "patients", "figures")}
-                    for subset, entries in found["subsets"].items()
-                }
-    return None
+    found = serving.judgement(model.choice.folder, model.runtime.bundle.card, project)
+    if found is None:
+        return None
+    return {
+        subset: {key: entries[key] for key in ("images", "patients", "figures")}
+        for subset, entries in found["subsets"].items()
+    }

@@ -78,9 +78,7 @@ class Intake:
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
         """The image for people, (H, W) uint8 in its own shape; decoded when first asked for."""
-        image = open_grey(self.content, DISPLAY_SIDE)
-        image.thumbnail((DISPLAY_SIDE, DISPLAY_SIDE), Image.Resampling.BILINEAR)
-        return np.asarray(image)
+        return shown(self.content)
 
 
 @dataclass(frozen=True)
@@ -119,6 +117,17 @@ def take_in(content: bytes, size: int, limits: Limits) -> Intake:
         )
     facts = {} if header.dataset is None else _facts(header.dataset)
     return Intake(content, decode(content, size), header.format, header.width, header.height, **facts)
+
+
+def shown(content: bytes) -> NDArray[np.uint8]:
+    """Decode an image for people, (H, W) uint8, no side longer than `DISPLAY_SIDE`.
+
+    Raises:
+        ImageError: as of `images.decode.decode`.
+    """
+    image = open_grey(content, DISPLAY_SIDE)
+    image.thumbnail((DISPLAY_SIDE, DISPLAY_SIDE), Image.Resampling.BILINEAR)
+    return np.asarray(image)
 
 
 def refuse(intake: Intake) -> Refusal | None:

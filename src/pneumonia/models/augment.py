@@ -9,6 +9,7 @@ operations of the backend took more time than the network's own training step.
 """
 
 import math
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -16,12 +17,28 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
 from pneumonia.config import AugmentParams
+from pneumonia.models.workers import ALONE, Workers
 
 BLUR = ImageFilter.GaussianBlur(1.0)
 GREY_LEVELS = np.arange(256) / 255.0
+EVERYTHING = slice(None)
 
 
-def augment(images: NDArray[np.uint8], params: AugmentParams, size: int, seed: int) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class _Change:
+    """What happens to one image: an affine map, and how much of each change of its grey levels."""
+
+    window: tuple[float, ...]
+    sharpness: float
+    equalized: float
+    gamma: float
+    contrast: float
+    brightness: float
+
+
+def augment(
+    images: NDArray[np.uint8], params: AugmentParams, size: int, seed: int, share: slice = EVERYTHING
+) -> NDArray[np.uint8]:
     """Change square grey images (N, side, side) at random.
 
     Args:
@@ -29,31 +46,42 @@ def augment(images: NDArray[np.uint8], params: AugmentParams, size: int, seed: i
         params: how strong each change may be.
         size: side of the changed images.
         seed: the same seed gives the same changes.
+        share: which of the images to change and return; each changes as it does among all of them.
 
     Returns:
-        Images (N, size, size) of the same type; what turns in from outside is black.
+        Images (N or as many as ``share`` has, size, size) of the same type; what turns in from outside is black.
     """
     rng = np.random.default_rng(seed)
-    return np.stack([_augment_one(Image.fromarray(pixels), params, size, rng) for pixels in images])
+    changes = [_draw(images.shape[1], size, params, rng) for _ in images]
+    pairs = zip(images[share], changes[share], strict=True)
+    return np.stack([_apply(change, Image.fromarray(pixels), size) for pixels, change in pairs])
 
 
-def _augment_one(image: Image.Image, params: AugmentParams, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    window = _window(image.width, size, params, rng)
-    moved = image.transform((size, size), Image.Transform.AFFINE, window, Image.Resampling.BILINEAR)
+def _draw(side: int, size: int, params: AugmentParams, rng: np.random.Generator) -> _Change:
+    return _Change(
+        window=_window(side, size, params, rng),
+        sharpness=1.0 + rng.uniform(-params.sharpness, params.sharpness),
+        equalized=rng.uniform() if rng.random() < params.equalize else 0.0,
+        gamma=math.exp(rng.uniform(-1, 1) * math.log1p(params.gamma)),
+        contrast=1.0 + rng.uniform(-params.contrast, params.contrast),
+        brightness=rng.uniform(-params.brightness, params.brightness),
+    )
+
+
+def _apply(change: _Change, image: Image.Image, size: int) -> NDArray[np.uint8]:
+    moved = image.transform((size, size), Image.Transform.AFFINE, change.window, Image.Resampling.BILINEAR)
     # Above 1 this sharpens, below it blurs: it goes on from the blurred image through the image itself.
-    sharpened = Image.blend(moved.filter(BLUR), moved, 1.0 + rng.uniform(-params.sharpness, params.sharpness))
-    if rng.random() < params.equalize:
-        sharpened = Image.blend(sharpened, ImageOps.equalize(sharpened), rng.uniform())
+    sharpened = Image.blend(moved.filter(BLUR), moved, change.sharpness)
+    if change.equalized:
+        sharpened = Image.blend(sharpened, ImageOps.equalize(sharpened), change.equalized)
     mean = np.asarray(sharpened).mean() / 255.0
-    return np.asarray(sharpened.point(_grey_table(mean, params, rng)))
+    return np.asarray(sharpened.point(_grey_table(mean, change)))
 
 
-def _grey_table(mean: float, params: AugmentParams, rng: np.random.Generator) -> list[int]:
+def _grey_table(mean: float, change: _Change) -> list[int]:
     """Return what each of the 256 grey levels becomes; contrast is about the image's ``mean`` (0 to 1)."""
-    gamma = math.exp(rng.uniform(-1, 1) * math.log1p(params.gamma))
-    contrast = 1.0 + rng.uniform(-params.contrast, params.contrast)
-    brightness = rng.uniform(-params.brightness, params.brightness)
-    levels = (GREY_LEVELS**gamma - mean**gamma) * contrast + mean**gamma + brightness
+    centre = mean**change.gamma
+    levels = (GREY_LEVELS**change.gamma - centre) * change.contrast + centre + change.brightness
     return [int(level) for level in (levels.clip(0.0, 1.0) * 255.0).round()]
 
 
@@ -89,8 +117,13 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
         params: AugmentParams,
         seed: int,
         first_epoch: int,
+        workers: Workers = ALONE,
     ) -> None:
-        """Take images (N, side, side) uint8 and targets (N,) of 0 or 1; ``size`` is the side of changed images."""
+        """Take images (N, side, side) uint8 and targets (N,) of 0 or 1; ``size`` is the side of changed images.
+
+        Of several workers each gets its share of every batch. What is left of an epoch's images when they have all
+        got as many, up to ``workers.count - 1`` others each time, is left out.
+        """
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
         self._images = images
         self._targets = targets
@@ -98,18 +131,20 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self._size = size
         self._params = params
         self._seed = seed
+        self._processes = workers
         self._start_epoch(first_epoch)
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return math.ceil(len(self._targets) / self._batch_size)
+        return math.ceil(len(self._order) / self._batch_size)
 
     def __getitem__(self, batch: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return the augmented images (n, size, size, 1) and targets (n, 1) of a batch."""
+        """Return the augmented images (n, size, size, 1) and targets (n, 1) of this worker's share of a batch."""
         rows = np.sort(self._order[batch * self._batch_size : (batch + 1) * self._batch_size])
         seed = hash_seed(self._seed, self._epoch, batch)
-        changed = augment(self._images[rows], self._params, self._size, seed)
-        return changed[..., None], self._targets[rows][:, None]
+        share = self._processes.share(len(rows))
+        changed = augment(self._images[rows], self._params, self._size, seed, share)
+        return changed[..., None], self._targets[rows[share]][:, None]
 
     def on_epoch_end(self) -> None:
         """Shuffle anew for the next epoch."""
@@ -117,7 +152,8 @@ class AugmentedBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def _start_epoch(self, epoch: int) -> None:
         self._epoch = epoch
-        self._order = np.random.default_rng(hash_seed(self._seed, epoch)).permutation(len(self._targets))
+        order = np.random.default_rng(hash_seed(self._seed, epoch)).permutation(len(self._targets))
+        self._order = order[: self._processes.evenly(len(order))]
 
 
 def hash_seed(*parts: int) -> int:

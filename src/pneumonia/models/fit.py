@@ -7,6 +7,7 @@ depends on (seed, epoch, batch) alone, so a resumed run repeats what an uninterr
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from pneumonia.config import CnnParams, FinetuneParams
 from pneumonia.errors import TrainingError
 from pneumonia.models import architectures, probe
 from pneumonia.models.augment import AugmentedBatches, augment, hash_seed
+from pneumonia.models.workers import ALONE, Workers
 
 WARMUP_SHARE = 0.1
 WARM_START_INVERSE_REGULARIZATION = 0.3
@@ -60,6 +62,7 @@ def fit_network(
     seed: int,
     checkpoint: Path,
     on_epoch: OnEpoch,
+    workers: Workers = ALONE,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train a network and return it at its best epoch, with the history of all epochs.
 
@@ -71,20 +74,29 @@ def fit_network(
         seed: of weights, order and augmentation.
         checkpoint: folder for the state between epochs; a state in it, of the very same training, is resumed.
         on_epoch: called with (epoch, metrics) after each epoch of this process; epochs count from 1.
+        workers: the processes that train together, all of them calling this with the same arguments and the same
+            folder; each learns from its share of a batch, and all return the same.
 
     Returns:
         The model, and a table with epoch, loss, accuracy, auc, val_loss, val_accuracy, val_auc, learning_rate.
 
     Raises:
         WeightsError: pretrained weights cannot be had.
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, the batch cannot be shared evenly, or another worker has gone.
     """
+    if params.batch_size % workers.count:
+        raise TrainingError(
+            f"a batch of {params.batch_size} cannot be shared by {workers.count} workers. "
+            "Choose as many workers as divide batch_size of params.yaml."
+        )
     keras.utils.set_random_seed(seed)
-    state = _Checkpoint(checkpoint, params, train, validation, seed)
-    model, progress = state.load() or (_build(params, train, seed), Progress())
-    finished = progress.epochs_done and progress.epochs_without_gain() >= params.patience
-    if not finished:
-        _run(model, params, train, validation, seed, progress, state, on_epoch)
+    state = _Checkpoint(checkpoint, params, train, validation, seed, workers)
+    with workers.joined():
+        model, progress = state.load() or (_build(params, train, seed, workers), Progress())
+        finished = progress.epochs_done and progress.epochs_without_gain() >= params.patience
+        if not finished:
+            with workers.spread():
+                _run(model, params, train, validation, seed, progress, state, on_epoch, workers)
     history = pd.DataFrame(progress.history)
     history.insert(0, "epoch", np.arange(1, len(history) + 1))
     return architectures.at_size(state.best(), train.images.shape[1]), history
@@ -96,7 +108,7 @@ def _train_size(params: CnnParams | FinetuneParams, train: LabelledImages) -> in
     return asked or int(train.images.shape[1])
 
 
-def _build(params: CnnParams | FinetuneParams, train: LabelledImages, seed: int) -> keras.Model:
+def _build(params: CnnParams | FinetuneParams, train: LabelledImages, seed: int, workers: Workers) -> keras.Model:
     size = train.images.shape[1]
     if isinstance(params, CnnParams):
         model = architectures.cnn(params, size)
@@ -110,15 +122,18 @@ def _build(params: CnnParams | FinetuneParams, train: LabelledImages, seed: int)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warmup), alpha=0.0, warmup_target=params.learning_rate, warmup_steps=warmup
     )
-    model.compile(
-        optimizer=keras.optimizers.AdamW(schedule, weight_decay=params.weight_decay),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        metrics=[
-            keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy"),
-            keras.metrics.AUC(from_logits=True, name="auc"),
-        ],
-        jit_compile=keras.backend.backend() == "jax",  # XLA makes TensorFlow several times slower on CPUs
-    )
+    with workers.spread():
+        if workers.count > 1:
+            model = architectures.at_size(model, model.input.shape[1])  # the same network, on all of them
+        model.compile(
+            optimizer=keras.optimizers.AdamW(schedule, weight_decay=params.weight_decay),
+            loss=keras.losses.BinaryCrossentropy(from_logits=True),
+            metrics=[
+                keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy"),
+                keras.metrics.AUC(from_logits=True, name="auc"),
+            ],
+            jit_compile=keras.backend.backend() == "jax",  # XLA makes TensorFlow several times slower on CPUs
+        )
     return model
 
 
@@ -145,6 +160,7 @@ def _run(
     progress: Progress,
     state: "_Checkpoint",
     on_epoch: OnEpoch,
+    workers: Workers,
 ) -> None:
     size = _train_size(params, train)
     batches = AugmentedBatches(
@@ -155,18 +171,20 @@ def _run(
         params=params.augment,
         seed=seed,
         first_epoch=progress.epochs_done,
+        workers=workers,
     )
-    checked = augment(validation.images, params.augment, size, hash_seed(seed))
+    share = workers.share(workers.evenly(len(validation.targets)))
+    checked = augment(validation.images, params.augment, size, hash_seed(seed), share)
     model.fit(
         batches,
         shuffle=False,  # Keras would draw the order of the batches from a global state that a restart loses
         initial_epoch=progress.epochs_done,
         epochs=params.epochs,
-        validation_data=(checked[..., None], validation.targets[:, None]),
-        validation_batch_size=params.batch_size,
+        validation_data=(checked[..., None], validation.targets[share, None]),
+        validation_batch_size=params.batch_size // workers.count,
         class_weight=_class_weights(train.targets) if params.class_weights else None,
         callbacks=[_SeedEpoch(seed), _AfterEpoch(params.patience, progress, state, on_epoch)],
-        verbose=2,
+        verbose=2 if workers.leads else 0,
     )
 
 
@@ -228,11 +246,18 @@ class _Checkpoint:
         train: LabelledImages,
         validation: LabelledImages,
         seed: int,
+        workers: Workers,
     ) -> None:
         self._folder = folder
-        self._fingerprint = _fingerprint(params, train, validation, seed)
+        self._fingerprint = _fingerprint(params, train, validation, seed, workers)
+        self._workers = workers
 
     def save(self, model: keras.Model, progress: Progress, *, is_best: bool) -> None:
+        if not self._workers.leads:
+            # While it saves, JAX holds the values of all workers against each other and waits for them.
+            with tempfile.TemporaryDirectory() as scratch:
+                model.save(Path(scratch, "model.keras"))
+            return
         previous = self._latest()
         new = self._folder / f"epoch-{progress.epochs_done:04d}"
         partial = self._folder / "partial"
@@ -257,7 +282,8 @@ class _Checkpoint:
         facts = json.loads((latest / "state.json").read_text())
         progress = Progress(facts["history"], facts["best_epoch"])
         print(f"resuming after epoch {progress.epochs_done}", flush=True)
-        return keras.saving.load_model(latest / "model.keras"), progress
+        with self._workers.spread():
+            return keras.saving.load_model(latest / "model.keras"), progress
 
     def best(self) -> keras.Model:
         latest = self._latest()
@@ -272,11 +298,15 @@ class _Checkpoint:
 
 
 def _fingerprint(
-    params: CnnParams | FinetuneParams, train: LabelledImages, validation: LabelledImages, seed: int
+    params: CnnParams | FinetuneParams,
+    train: LabelledImages,
+    validation: LabelledImages,
+    seed: int,
+    workers: Workers,
 ) -> str:
-    """Hash all that decides on the result: recipe, data, seed, backend and this package's training code."""
+    """Hash all that decides on the result: recipe, data, seed, backend, workers and this package's training code."""
     digest = hashlib.sha256(
-        f"{params.model_dump_json()} {seed} {keras.__version__} {keras.backend.backend()}".encode()
+        f"{params.model_dump_json()} {seed} {keras.__version__} {keras.backend.backend()} {workers.count}".encode()
     )
     for part in (train, validation):
         digest.update(np.ascontiguousarray(part.images).data)

@@ -198,7 +198,7 @@ class _Grid:
 
     def _places(self, values: pd.Series) -> NDArray[np.intp]:
         if self.edges is None:
-            codes = pd.Categorical(_words(values), categories=list(self.categories)).codes
+            codes = pd.Index(self.categories, dtype="str").get_indexer(pd.Index(_words(values)))
             return np.where(codes < 0, len(self.categories), codes).astype(np.intp)
         numbers = values.to_numpy(np.float64)
         between_and_at = np.searchsorted(self.edges, numbers, "left") + np.searchsorted(self.edges, numbers, "right")

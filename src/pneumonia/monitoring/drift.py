@@ -19,7 +19,7 @@ from pneumonia.monitoring.change import CATEGORIES, ORDERED, WATCHED, Comparison
 TEST = "of_the_whole_report"
 SHOWN_AS = "1 - p of the whole report's test"
 """So that what has changed comes first: Evidently sorts by the largest."""
-DRAWN = 20_000
+DRAWN = 5000
 """Predictions that pictures are made of, at most; the decision rests on all of them."""
 SEED = 1
 BODY = re.compile("<body[^>]*>")

@@ -3,7 +3,7 @@
 It is written to while it is read: SQLite keeps readers and the writer apart (WAL), PostgreSQL anyway.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -25,6 +25,9 @@ FILE = "log.db"
 TABLES_VERSION = 1
 AT_ONCE = 50_000
 """Rows that are held as Python objects while a window is read."""
+
+IDS_AT_ONCE = 10_000
+"""SQLite takes some 32,000 parameters."""
 
 Verdict = Literal["NORMAL", "PNEUMONIA", "UNSURE"]
 
@@ -186,6 +189,15 @@ class Log:
         joined = predictions.join(ranked, (ranked.c.prediction_id == predictions.c.id) & (ranked.c.rank == 1))
         return self._frame(_chosen(window, found, joined))
 
+    def known(self, ids: Iterable[UUID]) -> set[UUID]:
+        """Return those of the ids that predictions have."""
+        return {row["id"] for row in self._of_ids([predictions.c.id], predictions.c.id, ids)}
+
+    def labels_of(self, ids: Iterable[UUID]) -> list[Label]:
+        """Return every label of some predictions."""
+        rows = self._of_ids(labels.c, labels.c.prediction_id, ids)
+        return [Label(**{**row, "time": _in_utc(row["time"])}) for row in rows]
+
     def models(self) -> list[LoggedModel]:
         """Return the models of the log, the one that answered last first."""
         what = (predictions.c.model, predictions.c.version, predictions.c.bundle_sha256)
@@ -199,6 +211,16 @@ class Log:
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
+
+    def _of_ids(self, columns: Iterable[Any], key: Any, ids: Iterable[UUID]) -> list[Any]:
+        wanted = list(ids)
+        query = sql.select(*columns)
+        found: list[Any] = []
+        with self._explained(), self._engine.connect() as connection:
+            for start in range(0, len(wanted), IDS_AT_ONCE):
+                some = query.where(key.in_(wanted[start : start + IDS_AT_ONCE]))
+                found += connection.execute(some).mappings().all()
+        return found
 
     def _insert(self, table: sql.Table, rows: list[dict[str, Any]]) -> None:
         if rows:
