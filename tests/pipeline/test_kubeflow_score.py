@@ -47,7 +47,7 @@ def answers(out: Path) -> pd.DataFrame:
 def options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """An archive of three images and two that have no answer, in two shards, and a model."""
     archive = tmp_path_factory.mktemp("archive")
-    for number, grey in enumerate((20, 90, 160)):
+    for number, grey in enumerate((0, 90, 160)):
         stripes = np.tile(np.repeat(np.array([0, 60], np.uint8), 8), (128, 8)) + np.uint8(grey)
         Image.fromarray(stripes).save(archive / f"{number}.png")
     (archive / "broken.png").write_text("Dear colleague")
