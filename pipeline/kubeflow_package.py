@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kfp import compiler, dsl, kubernetes
+from kfp import compiler, dsl
 
 from pipeline import kubeflow_dag, project
+from pipeline.kubeflow_task import component, furnished
 from pneumonia import config
 from pneumonia.errors import ClusterError
 
@@ -18,11 +19,6 @@ PACKAGE = project.ROOT / "deploy/kubeflow/pipeline.yaml"
 JUDGE = "evaluate"
 """The stage that judges every model of `MATRIX`."""
 MATRIX = "train"
-GPU = "nvidia.com/gpu"
-STORAGE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-MLFLOW_KEYS = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-RETRY_AFTER = "30s"
-"""Doubles with each retry."""
 
 
 # Kubeflow takes the source of these three functions along, and runs it in the pod.
@@ -104,7 +100,7 @@ def _pipeline(stages: tuple[kubeflow_dag.Stage, ...], settings: config.KubeflowP
     default = settings.pods["default"]
 
     def task(function: Callable[..., Any], title: str, asked: config.PodParams, /, **arguments: Any) -> Any:
-        return _furnished(_component(function, title, settings.image)(**arguments), settings, asked)
+        return furnished(component(function, title, settings.image)(**arguments), settings, asked)
 
     @dsl.pipeline(name=NAME, description="From a folder of chest radiographs to a registered pneumonia model.")
     def pipeline(params: str = params_json, remote: str = settings.remote, endpoint: str = settings.endpoint) -> None:
@@ -124,27 +120,3 @@ def _pipeline(stages: tuple[kubeflow_dag.Stage, ...], settings: config.KubeflowP
                     task(show, f"show-{stage_.item}", default, model=stage_.item, inputs=inputs, **shared)
 
     return pipeline
-
-
-def _component(function: Callable[..., Any], name: str, image: str) -> Any:
-    component = dsl.component(func=function, base_image=image, install_kfp_package=False)
-    component.component_spec.name = name.replace("@", "-").replace("_", "-")
-    return component
-
-
-def _furnished(task: Any, settings: config.KubeflowParams, asked: config.PodParams) -> Any:
-    """Give a task its resources, the volume and the names of its secrets; Kubeflow's own cache stays off."""
-    task.set_caching_options(False)  # it knows a task by its arguments, not by the content behind them; DVC does
-    task.set_cpu_request(asked.cpu).set_cpu_limit(asked.cpu)
-    task.set_memory_request(asked.memory).set_memory_limit(asked.memory)
-    if asked.gpus:
-        task.set_accelerator_type(GPU).set_accelerator_limit(asked.gpus)
-    if asked.retries:
-        task.set_retry(asked.retries, backoff_duration=RETRY_AFTER)
-    for label, value in asked.nodes.items():
-        kubernetes.add_node_selector(task, label, value)
-    if settings.volume:
-        kubernetes.mount_pvc(task, settings.volume.claim, settings.volume.path)
-    for secret, keys in ((settings.secrets.storage, STORAGE_KEYS), (settings.secrets.mlflow, MLFLOW_KEYS)):
-        kubernetes.use_secret_as_env(task, secret, {key: key for key in keys}, optional=True)
-    return task

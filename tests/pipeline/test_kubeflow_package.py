@@ -11,7 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from pipeline import demo, kubeflow, kubeflow_package
+from pipeline import demo, kubeflow, kubeflow_package, kubeflow_task
 from pneumonia.errors import ClusterError
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -127,14 +127,14 @@ def test_stages_get_what_params_yaml_says(tmp_path: Path) -> None:
 
 
 def test_secrets_are_named_and_never_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*kubeflow_package.STORAGE_KEYS, *kubeflow_package.MLFLOW_KEYS):
+    for name in (*kubeflow_task.STORAGE_KEYS, *kubeflow_task.MLFLOW_KEYS):
         monkeypatch.setenv(name, SECRET)
     package = compiled(tmp_path, "kubeflow.secrets.storage=the-bucket", "kubeflow.secrets.mlflow=the-server")
     assert SECRET not in (tmp_path / "pipeline.yaml").read_text()
     for executor in package["platform"].values():
         assert {
             secret["secretName"]: {pair["envVar"] for pair in secret["keyToEnv"]} for secret in executor["secretAsEnv"]
-        } == {"the-bucket": {*kubeflow_package.STORAGE_KEYS}, "the-server": {*kubeflow_package.MLFLOW_KEYS}}
+        } == {"the-bucket": {*kubeflow_task.STORAGE_KEYS}, "the-server": {*kubeflow_task.MLFLOW_KEYS}}
 
 
 def test_model_taken_out_of_params_yaml_takes_its_pods_along(tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""Scoring in Kubeflow's local runner, held against `pneumonia score` on the same folder."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from pipeline import kubeflow_score, project
+from pneumonia.models.bundle import DataLineage
+from tests import bright
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+PHANTOMS = DataLineage("phantom", "drawn", "5e" * 32, {})
+
+
+def run(module: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=project.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def in_kubeflow(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return run("pipeline.kubeflow_score", "run", *arguments)
+
+
+def written(out: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mtime_ns for file in (out / "shards").iterdir()}
+
+
+def answers(out: Path) -> pd.DataFrame:
+    return pd.read_parquet(out / "scores.parquet").drop(columns="id")
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """An archive of three images and two that have no answer, in two shards, and a model."""
+    archive = tmp_path_factory.mktemp("archive")
+    for number, grey in enumerate((0, 90, 160)):
+        stripes = np.tile(np.repeat(np.array([0, 60], np.uint8), 8), (128, 8)) + np.uint8(grey)
+        Image.fromarray(stripes).save(archive / f"{number}.png")
+    (archive / "broken.png").write_text("Dear colleague")
+    Image.new("L", (128, 128), 7).save(archive / "blank.png")
+    bundle = bright.write_bundle(tmp_path_factory.mktemp("models") / "bright", slope=0.02, data=PHANTOMS).folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield [str(archive), "--bundle", str(bundle), "--shard-size", "3"]
+
+
+def test_same_answers_as_pneumonia_score_and_a_second_run_scores_nothing_again(
+    options: list[str], tmp_path: Path
+) -> None:
+    local = run("pneumonia.cli", "score", *options, "--out", tmp_path / "local", "--workers", "1", "--no-log")
+    assert local.returncode == 0, local.stdout
+    out = tmp_path / "kubeflow"
+    first = in_kubeflow(*options, "--out", out)
+    assert first.returncode == 0, first.stdout[-4000:]
+    pd.testing.assert_frame_equal(answers(out), answers(tmp_path / "local"))
+    assert list(answers(out)["decision"]).count("PNEUMONIA") == 2
+    before = written(out)
+    assert len(before) == 2
+
+    (out / "shards/000001.parquet").unlink()
+    again = in_kubeflow(*options, "--out", out)
+    assert again.returncode == 0, again.stdout[-4000:]
+    assert {name for name, moment in written(out).items() if moment != before[name]} == {"000001.parquet"}
+    pd.testing.assert_frame_equal(answers(out), answers(tmp_path / "local"))
+
+
+def test_a_source_that_is_not_there_ends_the_run_with_its_message(options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = in_kubeflow(tmp_path / "empty", *options[1:], "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "has no image" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("What the task said is above")
+    assert not (tmp_path / "out").exists()
+
+
+def test_committed_package_is_what_the_command_writes(tmp_path: Path) -> None:
+    kubeflow_score.compile_package(tmp_path / "score.yaml")
+    committed = kubeflow_score.PACKAGE.read_text()
+    assert (tmp_path / "score.yaml").read_text() == committed, "run `python -m pipeline.kubeflow_score compile`"
+
+
+def test_shards_are_tasks_of_their_own_that_are_tried_again_and_merging_waits_for_them() -> None:
+    package, platform = yaml.safe_load_all(kubeflow_score.PACKAGE.read_text())
+    tasks: dict[str, Any] = package["root"]["dag"]["tasks"]
+    (loop,) = (name for name in tasks if name.startswith("for-loop"))
+    assert tasks[loop]["parameterIterator"]["items"]["inputParameter"] in tasks[loop]["inputs"]["parameters"]
+    assert tasks["merge"]["dependentTasks"] == [loop]
+    inner = package["components"][tasks[loop]["componentRef"]["name"]]["dag"]["tasks"]
+    assert inner["score"]["retryPolicy"]["maxRetryCount"] == kubeflow_score.RETRIES
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert all("secretAsEnv" in executor for executor in executors.values())
