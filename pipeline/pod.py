@@ -197,7 +197,8 @@ def _reproduce(folder: Path, name: str) -> bool:
             restored |= "is cached - skipping run" in line
             last.append(line.rstrip())
     if process.returncode:
-        raise ClusterError(f"stage {name} failed. The last that it said:\n" + "\n".join(filter(None, last)))
+        told = "\n".join(filter(None, last))
+        raise ClusterError(f"stage {name} failed with status {process.returncode}. The last that it said:\n{told}")
     return restored
 
 

@@ -396,12 +396,11 @@ class KubeflowParams(Section):
     secrets: SecretParams
     pods: dict[str, PodParams]
 
-    @pydantic.field_validator("pods")
-    @classmethod
-    def _default_exists(cls, pods: dict[str, PodParams]) -> dict[str, PodParams]:
-        if "default" not in pods:
+    @pydantic.model_validator(mode="after")
+    def _default_exists(self) -> "KubeflowParams":
+        if "default" not in self.pods:
             raise ValueError("pods must have a default, for the stages that it does not name")
-        return pods
+        return self
 
 
 class Params(Section):
