@@ -59,6 +59,7 @@ def test_the_shipped_params_are_valid() -> None:
         ("validate.maximum_quarantined", 1.5, "less than or equal to 1"),
         ("kubeflow.pods.default.cpu", "many", "match pattern"),
         ("kubeflow.pods.train.memory", "16 GB", "match pattern"),
+        ("kubeflow.pods", {}, "pods must have a default"),
         ("kubeflow.volume", {"path": "data", "claim": "shared"}, "match pattern"),
         ("data.phantom.drift", -0.1, "greater than or equal to 0"),
         ("register.metric", "auroc", "'roc_auc'"),

@@ -23,14 +23,7 @@ RUN_HERE = {"make demo", "make ui", "make app"}
 RUN_IN_TEST_DAG = ("dvc ", "pneumonia predict ")
 RUN_IN_TEST_WORKFLOWS = ("make report ",)
 SETTINGS = ("export ", "source ")
-DOCS = (
-    "docs/ablation.md",
-    "docs/app.md",
-    "docs/kubeflow.md",
-    "docs/promotion.md",
-    "docs/refusals.md",
-    "docs/service.md",
-)
+DOCS = sorted(str(page.relative_to(readme.ROOT)) for page in (readme.ROOT / "docs").glob("*.md"))
 
 
 def test_every_command_is_run_by_a_test_or_named() -> None:

@@ -396,11 +396,12 @@ class KubeflowParams(Section):
     secrets: SecretParams
     pods: dict[str, PodParams]
 
-    @pydantic.model_validator(mode="after")
-    def _default_exists(self) -> "KubeflowParams":
-        if "default" not in self.pods:
+    @pydantic.field_validator("pods")
+    @classmethod
+    def _default_exists(cls, pods: dict[str, PodParams]) -> dict[str, PodParams]:
+        if "default" not in pods:
             raise ValueError("pods must have a default, for the stages that it does not name")
-        return self
+        return pods
 
 
 class Params(Section):
