@@ -19,7 +19,6 @@ IMAGES = Path("artifacts/images")
 BUNDLES = Path("artifacts/models")
 PROFILES = Path("artifacts/monitor")
 REPORT = Path("reports/monitor.json")
-FOLDER_OF_RUN = "monitoring"
 
 
 def main(params: config.Params) -> None:
@@ -33,7 +32,7 @@ def main(params: config.Params) -> None:
         file = PROFILES / f"{name}.parquet"
         table.to_parquet(file)
         run = tracking.Run(store, runs.ensure(store, bundles.read(BUNDLES / name)))
-        run.log_files([file], FOLDER_OF_RUN)
+        run.log_files([file], profile.FOLDER_OF_RUN)
         report[name] = summary(table)
     stage.write_json(REPORT, report)
 

@@ -21,9 +21,10 @@ from pneumonia.app.store import Entry
 from pneumonia.app.swap import CurrentModel, Model
 from pneumonia.evaluation.gate import PHANTOM
 from pneumonia.evaluation.model_card import ANY_LIMITS, KERMANY_LIMITS
+from pneumonia.inference.files import INDETERMINATE
 from pneumonia.labels import POSITIVE
 from pneumonia.models.bundle import Card
-from pneumonia.monitoring.record import INDETERMINATE, Answering, Record, record
+from pneumonia.monitoring.record import Answering, Record, record
 
 PHANTOM_LIMITS = "- Trained on drawn images: it says nothing about patients.\n"
 WITHHELD: dict[str, None] = dict.fromkeys(("decision", "probability", "familiarity", "meaning"))

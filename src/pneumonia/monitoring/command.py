@@ -48,12 +48,11 @@ def monitor(
     import json
 
     from pneumonia import config, serving, tracking
-    from pneumonia.models import bundle as bundles
-    from pneumonia.monitoring import change, drift, log, profile, publication, report, trend
+    from pneumonia.monitoring import change, drift, located, log, profile, publication, report, trend
 
     with refusals_in_one_line():
         params = config.load(serving.params_file(Path()) or serving.PARAMS)
-        file = reference or profile.find(bundles.read(serving.choose(Path(), bundle).folder), Path())
+        file = reference or located.locate(serving.choose(Path(), bundle), Path(), params.register_.name)
         known = profile.read(file)
         if not (window or since or until):
             window = params.monitor.window

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pneumonia.data import manifest
+from pneumonia.inference.files import INDETERMINATE, Examined
 from pneumonia.inference.intake import Intake
 from pneumonia.inference.runtime import MONITORED, Reading
 from pneumonia.models.bundle import Card
@@ -22,7 +23,6 @@ from pneumonia.models.bundle import Card
 Origin = Literal["app", "cli", "batch", "reference"]
 """Who asked for the prediction; ``reference`` is the profile of the images that a model was made with."""
 
-INDETERMINATE = "INDETERMINATE"
 VIEWS = frozenset({"AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL"})
 """DICOM ViewPosition (PS3.3, C.8.7.1.1.1 and C.8.11.5)."""
 MAKERS = (
@@ -215,6 +215,13 @@ def record(
         **vars(ImageFacts.of(intake) if intake else ImageFacts()),
         **_components(reading),
     )
+
+
+def record_of(answering: Answering, said: Examined, *, id: UUID, source: Origin) -> Record:
+    """Note what came of a file; arguments as of `record`."""
+    code = said.refusal.code if said.refusal else None
+    latency = said.seconds * 1000
+    return record(answering, said.intake, said.reading, code, id=id, source=source, latency_ms=latency)
 
 
 def _decision(reading: Reading) -> str:

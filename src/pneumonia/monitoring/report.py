@@ -10,11 +10,11 @@ import pandas as pd
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from pneumonia.errors import MonitoringError
+from pneumonia.inference.files import INDETERMINATE
 from pneumonia.labels import POSITIVE
 from pneumonia.monitoring.change import CATEGORIES, LOGGED, ORDERED, WATCHED, Comparison
 from pneumonia.monitoring.log import Log, Window
 from pneumonia.monitoring.profile import MODEL
-from pneumonia.monitoring.record import INDETERMINATE
 
 READ = (*LOGGED, *MODEL, "version", "time", "latency_ms")
 """Columns of the log that a report needs."""

@@ -9,7 +9,7 @@ import click
 from pneumonia.errors import MonitoringError
 from pneumonia.inference.files import Examined
 from pneumonia.monitoring.log import Log, default_url
-from pneumonia.monitoring.record import Answering, Origin, Record, record
+from pneumonia.monitoring.record import Answering, Origin, record_of
 
 Note = Callable[[Sequence[Examined], Sequence[UUID]], None]
 
@@ -33,7 +33,8 @@ def open_log(answering: Answering, url: str | None, source: Origin) -> Iterator[
         if log is None:
             return
         try:
-            log.add([_record(answering, each, number, source) for each, number in zip(batch, ids, strict=True)])
+            named = zip(batch, ids, strict=True)
+            log.add([record_of(answering, each, id=number, source=source) for each, number in named])
         except MonitoringError as error:
             _warn(error)
 
@@ -42,11 +43,6 @@ def open_log(answering: Answering, url: str | None, source: Origin) -> Iterator[
     finally:
         if log is not None:
             log.close()
-
-
-def _record(answering: Answering, said: Examined, number: UUID, source: Origin) -> Record:
-    code = said.refusal.code if said.refusal else None
-    return record(answering, said.intake, said.reading, code, id=number, source=source, latency_ms=said.seconds * 1000)
 
 
 def _warn(error: MonitoringError) -> None:
