@@ -113,6 +113,16 @@ def test_a_model_that_ranks_worse_is_to_be_trained_again(report: Callable[..., A
     assert said["evidence"]["sensitivity"]["alarm_after"] < said["evidence"]["sensitivity"]["cases"]
 
 
+def test_a_bad_time_that_is_over_is_told_as_such(report: Callable[..., Any], tmp_path: Path) -> None:
+    bad, good = logs.drawn(300, 0.6, 0.98, seed=2, scatter=0.02), logs.drawn(2000, 1.0, 0.98, seed=3, scatter=0.02)
+    targets, shares = ([*first, *then] for first, then in zip(bad, good, strict=True))
+    done, said = report(targets, shares, labelled=len(targets))
+    assert (done.exit_code, said["worse"]) == (2, ["sensitivity"]), "an alarm stays"
+    page = (tmp_path / "out" / "retrain.html").read_text()
+    assert "It was: sensitivity" in page
+    assert "no longer bear" in page
+
+
 def test_labels_that_come_later_show_how_far_off_the_estimate_was(report: Callable[..., Any]) -> None:
     """The model misses half of the ill with a firm probability: no estimate can see that, labels do."""
     _, said = report(*logs.drawn(400, 0.5, 0.95, seed=3, scatter=0.5), labelled=400)

@@ -91,6 +91,11 @@ class Assessment:
         return tuple(name for name, evidence in self.evidence.items() if evidence.alarm_after is not None)
 
     @property
+    def past(self) -> tuple[str, ...]:
+        """Those of `worse` for which the newest labels no longer bear the alarm out."""
+        return tuple(name for name in self.worse if self.evidence[name].value < self.evidence[name].needed)
+
+    @property
     def enough_labels(self) -> bool:
         """Whether there are labels enough of either class to say that all is well."""
         return min(self.labels.values()) >= self.params.minimum_labels
