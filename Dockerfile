@@ -24,7 +24,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     GIT_PYTHON_REFRESH=quiet \
     DO_NOT_TRACK=true \
     MLFLOW_DISABLE_TELEMETRY=true \
-    DVC_NO_ANALYTICS=true
+    DVC_NO_ANALYTICS=true \
+    ORT_DISABLE_TELEMETRY=1
 # Training asks git which commit it runs on, and goes on where it is told none.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git \

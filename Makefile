@@ -15,6 +15,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
+export ORT_DISABLE_TELEMETRY := 1
 # Read from the environment by the recipe, so that no shell ever reads a branch's name as a command.
 export BASE
 

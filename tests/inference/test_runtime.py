@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -240,3 +241,14 @@ def test_the_release_refuses_turned_and_inverted_radiographs(
     assert refused(pixels) < 0.1
     for altered in (255 - pixels, *(np.rot90(pixels, turns, axes=(1, 2)) for turns in (1, 2, 3))):
         assert refused(np.ascontiguousarray(altered)) > 0.9
+
+
+def test_nothing_is_collected_for_the_makers_of_the_runtime(bundle: bundles.Bundle, tmp_path: Path) -> None:
+    """ONNX Runtime keeps an identifier of the machine, and what it is going to send, in the user's cache."""
+    code = "import sys; from pathlib import Path; from pneumonia.inference.runtime import Runtime; "
+    code += "Runtime.load(Path(sys.argv[1]))"
+    unset = ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    inherited = {name: value for name, value in os.environ.items() if name not in unset}
+    command = [sys.executable, "-c", code, str(bundle.folder)]
+    subprocess.run(command, env=inherited | {"HOME": str(tmp_path)}, check=True)
+    assert not list(tmp_path.rglob("*Microsoft*"))

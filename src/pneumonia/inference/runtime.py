@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from filelock import FileLock
 from numpy.typing import NDArray
 
@@ -24,6 +23,10 @@ from pneumonia.inference.familiarity import Familiarity
 from pneumonia.inference.intake import Refusal
 from pneumonia.inference.predictor import answer
 from pneumonia.models import bundle as bundles
+
+# It reports to its makers unless this is set before it is imported; its own function in Python comes too late.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 TOLERANCE = 1e-3
 """Of the probability of a golden image."""
