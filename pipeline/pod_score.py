@@ -33,7 +33,7 @@ def list_images(source: str, out: str, bundle: str, shard_size: int, endpoint: s
     place = Place(out)
     answering = Answering.of(bundles.read(choice.folder).card, choice.version)
     plan = plans.make(Place(source), place, answering, shard_size)
-    left = [shard for shard in plan.shards if not place.has(shards.file_of(shard))]
+    left = shards.left(plan, place)
     print(f"{plan.images:,} images by {plan.model}: {len(left)} of {len(plan.shards)} shards are left", flush=True)
     return left
 

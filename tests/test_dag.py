@@ -247,7 +247,7 @@ def test_root_of_the_dag_is_the_dataset_definition(finished: Project) -> None:
 @pytest.mark.parametrize(
     ("module", "stages"),
     [
-        ("src/pneumonia/data/naming.py", {"validate"}),
+        ("src/pneumonia/data/naming.py", {"validate", "monitor"}),
         ("src/pneumonia/data/split_figures.py", {"split"}),
         ("src/pneumonia/models/augment.py", {"train@cnn", "train@mobilenetv2"}),
         ("src/pneumonia/evaluation/figures.py", {"train@cnn", "train@mobilenetv2", "evaluate", "explain", "audit"}),

@@ -14,6 +14,9 @@ from pneumonia.app.settings import Limits, Settings
 from pneumonia.inference import golden
 from tests.app.conftest import BASE_URL, draw, encode, send
 
+# Pillow warns of broken metadata beside a picture that stands.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
 QUIETLY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 WILD = st.binary(max_size=400)
 

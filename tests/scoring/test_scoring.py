@@ -78,6 +78,13 @@ def result(out: Path) -> pd.DataFrame:
     return pd.read_parquet(out / "scores.parquet")
 
 
+def read_log(url: str) -> pd.DataFrame:
+    log = Log(url)
+    found = log.window(Window())
+    log.close()
+    return found
+
+
 def test_every_image_is_scored_once_and_what_has_no_answer_is_listed(
     bundle: Path, archive: Path, tmp_path: Path
 ) -> None:
@@ -115,9 +122,7 @@ def test_every_image_is_scored_once_and_what_has_no_answer_is_listed(
     assert (summary["images"], summary["skipped"], summary["shards"]) == (IMAGES, 1, 4)
     assert sum(summary["decisions"].values()) == IMAGES
     assert "UNREADABLE" in told
-    opened = Log(log)
-    logged = opened.window(Window())
-    opened.close()
+    logged = read_log(log)
     assert {str(number) for number in logged["id"]} == set(table["id"])
     assert set(logged["source"]) == {"batch"}
 
@@ -154,9 +159,7 @@ def test_a_run_that_was_killed_goes_on_without_loss_or_duplicates(bundle: Path, 
     table = result(tmp_path / "out")
     assert table["file"].is_unique
     assert len(table) == IMAGES
-    opened = Log(log)
-    logged = opened.window(Window())
-    opened.close()
+    logged = read_log(log)
     assert len(logged) == IMAGES
     assert {str(number) for number in logged["id"]} == set(table["id"])
 

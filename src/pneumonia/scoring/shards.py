@@ -41,6 +41,11 @@ def file_of(shard: int) -> str:
     return f"shards/{shard:06d}.parquet"
 
 
+def left(plan: Plan, out: Place) -> list[int]:
+    """Return the numbers of the shards that are not done."""
+    return [shard for shard in plan.shards if not out.has(file_of(shard))]
+
+
 def score(plan: Plan, shard: int, out: Place, runtime: Runtime, note: Note) -> None:
     """Score a shard; one that is done stays as it is.
 
@@ -96,8 +101,7 @@ def merge(plan: Plan, out: Place) -> dict[str, Any]:
 
 
 def _shards(plan: Plan, out: Place) -> Iterator[pa.Table]:
-    missing = [shard for shard in plan.shards if not out.has(file_of(shard))]
-    if missing:
+    if missing := left(plan, out):
         raise ScoringError(
             f"{len(missing)} of {len(plan.shards)} shards are missing in {out.url} (the first is {missing[0]}). Run "
             "the same command again; what is done is kept."

@@ -34,11 +34,8 @@ def run(job: Job, workers: int) -> Iterator[int]:
     Raises:
         ScoringError: a worker was killed; the shards that are done are kept.
     """
-    out = Place(job.out)
-    left = [shard for shard in job.plan.shards if not out.has(shards.file_of(shard))]
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_open, initargs=(job,), max_tasks_per_child=None
-    )
+    left = shards.left(job.plan, Place(job.out))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_open, initargs=(job,))
     try:
         for done in as_completed([pool.submit(_score, shard) for shard in left]):
             yield done.result()
