@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
 
 from pipeline import demo, project, run_record
+from tests import bucket
 from tests.test_dag import SMALL
 
 BUCKET = "radiographs"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "a-secret"}
 SCRIPT = """
 import sys
 from pipeline import pod
@@ -82,19 +80,8 @@ def cluster(tmp_path: Path) -> Cluster:
 @pytest.fixture
 def s3(tmp_path: Path) -> Iterator[Cluster]:
     """Pods that share a bucket of an S3 server on this machine."""
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-    ).create_bucket(Bucket=BUCKET)
-    yield Cluster(f"s3://{BUCKET}/dvc", endpoint, tmp_path, CREDENTIALS)
-    server.stop()
+    with bucket.serve(BUCKET) as endpoint:
+        yield Cluster(f"s3://{BUCKET}/dvc", endpoint, tmp_path, bucket.CREDENTIALS)
 
 
 def test_stages_hand_data_on_through_a_bucket_and_a_laptop_needs_not_repeat_them(s3: Cluster, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Scoring in Kubeflow's local runner, held against `pneumonia score` on the same folder."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,9 +15,18 @@ from PIL import Image
 
 from pipeline import kubeflow_score, project
 from pneumonia.models.bundle import DataLineage
-from tests import bright
+from tests import bright, bucket
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+STEPS = """
+import sys
+from pipeline import pod_score
+source, out, bundle, shard_size, endpoint = sys.argv[1:]
+for shard in pod_score.list_images(source, out, bundle, int(shard_size), endpoint):
+    pod_score.score(out, bundle, shard, endpoint)
+pod_score.merge(out, endpoint)
+"""
+"""What the tasks of the package call, one after the other."""
 PHANTOMS = DataLineage("phantom", "drawn", "5e" * 32, {})
 
 
@@ -85,6 +95,30 @@ def test_a_source_that_is_not_there_ends_the_run_with_its_message(options: list[
     assert "has no image" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("What the task said is above")
     assert not (tmp_path / "out").exists()
+
+
+def test_pods_score_a_bucket_at_the_address_that_they_are_given(options: list[str], tmp_path: Path) -> None:
+    archive, _, bundle, _, shard_size = options
+    local = run("pneumonia.cli", "score", *options, "--out", tmp_path / "local", "--workers", "1", "--no-log")
+    assert local.returncode == 0, local.stdout
+    with bucket.serve("films") as endpoint:
+        client = bucket.client(endpoint)
+        for file in Path(archive).iterdir():
+            client.upload_file(str(file), "films", f"in/{file.name}")
+        places = ["s3://films/in", "s3://films/out", bundle, shard_size, endpoint]
+        pods = subprocess.run(
+            [sys.executable, "-c", STEPS, *places],
+            cwd=project.ROOT,
+            env=os.environ | bucket.CREDENTIALS,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        assert pods.returncode == 0, pods.stdout
+        (tmp_path / "bucket").mkdir()
+        client.download_file("films", "out/scores.parquet", str(tmp_path / "bucket/scores.parquet"))
+    pd.testing.assert_frame_equal(answers(tmp_path / "bucket"), answers(tmp_path / "local"))
 
 
 def test_committed_package_is_what_the_command_writes(tmp_path: Path) -> None:

@@ -11,11 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pandas as pd
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from pneumonia.errors import ScoringError
@@ -25,7 +23,7 @@ from pneumonia.monitoring.log import Log, Window
 from pneumonia.monitoring.record import Answering
 from pneumonia.scoring import plan, shards
 from pneumonia.scoring.place import Place
-from tests import bright
+from tests import bright, bucket
 
 IMAGES = 60
 PHANTOMS = DataLineage("phantom", "drawn", "5e" * 32, {})
@@ -240,39 +238,24 @@ def test_a_folder_without_images_is_refused(bundle: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A bucket on a real S3 server of this machine."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in (
-        ("AWS_ENDPOINT_URL", f"http://{host}:{port}"),
-        ("AWS_ACCESS_KEY_ID", "any"),
-        ("AWS_SECRET_ACCESS_KEY", "any"),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-    ):
-        monkeypatch.setenv(name, value)
-    boto3.client("s3").create_bucket(Bucket="films")
-    yield "films"
-    server.stop()
-
-
 def test_a_bucket_is_scored_as_a_folder(
-    bundle: Path, archive: Path, bucket: str, planned: tuple[plan.Plan, Place, Runtime]
+    bundle: Path, archive: Path, planned: tuple[plan.Plan, Place, Runtime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, local, runtime = planned
-    client = boto3.client("s3")
-    for file in archive.rglob("*.*"):
-        client.upload_file(str(file), bucket, f"in/{file.relative_to(archive)}")
-    code, _, err = finish(
-        score(f"s3://{bucket}/in", "--out", f"s3://{bucket}/out", "--bundle", bundle, "--workers", "1", "--no-log")
-    )
-    assert code == 0, err
+    with bucket.serve("films") as endpoint:
+        for name, value in (bucket.CREDENTIALS | {"AWS_ENDPOINT_URL": endpoint}).items():
+            monkeypatch.setenv(name, value)
+        client = bucket.client(endpoint)
+        for file in archive.rglob("*.*"):
+            client.upload_file(str(file), "films", f"in/{file.relative_to(archive)}")
+        code, _, err = finish(
+            score("s3://films/in", "--out", "s3://films/out", "--bundle", bundle, "--workers", "1", "--no-log")
+        )
+        assert code == 0, err
+        client.download_file("films", "out/scores.parquet", str(archive.parent / "fetched.parquet"))
     for shard in made.shards:
         shards.score(made, shard, local, runtime, lambda batch, ids: None)
     shards.merge(made, local)
-    client.download_file(bucket, "out/scores.parquet", str(archive.parent / "fetched.parquet"))
     fetched, here = pd.read_parquet(archive.parent / "fetched.parquet"), result(Path(local.url))
     pd.testing.assert_frame_equal(fetched.drop(columns="id"), here.drop(columns="id"))
     assert set(fetched["id"]).isdisjoint(here["id"]), "ids tell nothing of names"
