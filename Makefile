@@ -78,10 +78,11 @@ $(BROWSER):
 	@$(SUDO) apt-get update -qq
 	@$(SUDO) apt-get install -qq --yes --no-install-recommends chromium postgresql
 
+# Compiled once: where Python may not write bytecode, each process would compile TensorFlow anew (10 s).
 $(READY): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV): about 2.5 GB, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@uv pip install --quiet --python $(BIN)/python --require-hashes --requirements requirements.lock
+	@uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes --requirements requirements.lock
 	@uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@

@@ -299,7 +299,9 @@ def test_metrics_show_and_plots_show_answer(finished: Project) -> None:
 
 def test_experiment_with_a_changed_param_keeps_the_workspace_clean(copy: Project) -> None:
     before = copy.json("reports/metrics.json")
-    output = copy.dvc("exp", "run", "--temp", "--name", "short", "-S", "train.models.cnn.learning_rate=0.02")
+    output = copy.dvc(
+        "exp", "run", "--temp", "--name", "short", "-S", "train.models.cnn.learning_rate=0.02", "evaluate"
+    )
     assert "Running stage 'train@cnn'" in output
     assert "Running stage 'train@mobilenetv2'" not in output
     assert copy.run("git", "status", "--porcelain") == ""
@@ -355,7 +357,7 @@ def test_killed_stage_finishes_with_the_same_result_on_the_next_run(
     shutil.rmtree(copy.folder / "artifacts" / ("images" if stage == "prepare" else "models/cnn"))
     shutil.rmtree(copy.folder / ".dvc/cache")  # else DVC would fetch the result and run nothing
     running = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro"],
+        [sys.executable, "-m", "dvc", "repro", "evaluate"],
         cwd=copy.folder,
         env=demo.environment(copy.folder),
         stdout=subprocess.DEVNULL,
@@ -369,7 +371,7 @@ def test_killed_stage_finishes_with_the_same_result_on_the_next_run(
         time.sleep(0.01)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
-    output = copy.dvc("repro")
+    output = copy.dvc("repro", "evaluate")
     if stage == "train@cnn":
         assert "resuming after epoch" in output
         assert not (copy.folder / "artifacts/checkpoints/cnn").exists()
