@@ -80,7 +80,7 @@ $(BROWSER):
 
 # Compiled once: where Python may not write bytecode, each process would compile TensorFlow anew (10 s).
 $(READY): requirements.lock pyproject.toml
-	@echo "Setting up $(VENV): about 2.5 GB, once"
+	@echo "Setting up $(VENV): about 4.3 GB, once"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes --requirements requirements.lock
