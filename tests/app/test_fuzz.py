@@ -15,7 +15,11 @@ from pneumonia.inference import golden
 from tests.app.conftest import BASE_URL, draw, encode, send
 
 # Pillow warns of broken metadata beside a picture that stands.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning:PIL.TiffImagePlugin",
+    "ignore::UserWarning:PIL.JpegImagePlugin",
+    "ignore::UserWarning:PIL.PngImagePlugin",
+)
 
 QUIETLY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 WILD = st.binary(max_size=400)

@@ -30,10 +30,11 @@ pod_score.merge(out, endpoint)
 PHANTOMS = DataLineage("phantom", "drawn", "5e" * 32, {})
 
 
-def run(module: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         cwd=project.ROOT,
+        env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -42,7 +43,7 @@ def run(module: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]
 
 
 def in_kubeflow(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return run("pipeline.kubeflow_score", "run", *arguments)
+    return python("-m", "pipeline.kubeflow_score", "run", *arguments)
 
 
 def written(out: Path) -> dict[str, int]:
@@ -68,15 +69,22 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
         yield [str(archive), "--bundle", str(bundle), "--shard-size", "3"]
 
 
+@pytest.fixture(scope="module")
+def expected(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """What `pneumonia score` answers."""
+    out = tmp_path_factory.mktemp("local")
+    done = python("-m", "pneumonia.cli", "score", *options, "--out", out, "--workers", "1", "--no-log")
+    assert done.returncode == 0, done.stdout
+    return answers(out)
+
+
 def test_same_answers_as_pneumonia_score_and_a_second_run_scores_nothing_again(
-    options: list[str], tmp_path: Path
+    options: list[str], expected: pd.DataFrame, tmp_path: Path
 ) -> None:
-    local = run("pneumonia.cli", "score", *options, "--out", tmp_path / "local", "--workers", "1", "--no-log")
-    assert local.returncode == 0, local.stdout
     out = tmp_path / "kubeflow"
     first = in_kubeflow(*options, "--out", out)
     assert first.returncode == 0, first.stdout[-4000:]
-    pd.testing.assert_frame_equal(answers(out), answers(tmp_path / "local"))
+    pd.testing.assert_frame_equal(answers(out), expected)
     assert list(answers(out)["decision"]).count("PNEUMONIA") == 2
     before = written(out)
     assert len(before) == 2
@@ -85,7 +93,7 @@ def test_same_answers_as_pneumonia_score_and_a_second_run_scores_nothing_again(
     again = in_kubeflow(*options, "--out", out)
     assert again.returncode == 0, again.stdout[-4000:]
     assert {name for name, moment in written(out).items() if moment != before[name]} == {"000001.parquet"}
-    pd.testing.assert_frame_equal(answers(out), answers(tmp_path / "local"))
+    pd.testing.assert_frame_equal(answers(out), expected)
 
 
 def test_a_source_that_is_not_there_ends_the_run_with_its_message(options: list[str], tmp_path: Path) -> None:
@@ -97,28 +105,20 @@ def test_a_source_that_is_not_there_ends_the_run_with_its_message(options: list[
     assert not (tmp_path / "out").exists()
 
 
-def test_pods_score_a_bucket_at_the_address_that_they_are_given(options: list[str], tmp_path: Path) -> None:
+def test_pods_score_a_bucket_at_the_address_that_they_are_given(
+    options: list[str], expected: pd.DataFrame, tmp_path: Path
+) -> None:
     archive, _, bundle, _, shard_size = options
-    local = run("pneumonia.cli", "score", *options, "--out", tmp_path / "local", "--workers", "1", "--no-log")
-    assert local.returncode == 0, local.stdout
     with bucket.serve("films") as endpoint:
         client = bucket.client(endpoint)
         for file in Path(archive).iterdir():
             client.upload_file(str(file), "films", f"in/{file.name}")
         places = ["s3://films/in", "s3://films/out", bundle, shard_size, endpoint]
-        pods = subprocess.run(
-            [sys.executable, "-c", STEPS, *places],
-            cwd=project.ROOT,
-            env=os.environ | bucket.CREDENTIALS,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
+        pods = python("-c", STEPS, *places, **bucket.CREDENTIALS)
         assert pods.returncode == 0, pods.stdout
         (tmp_path / "bucket").mkdir()
         client.download_file("films", "out/scores.parquet", str(tmp_path / "bucket/scores.parquet"))
-    pd.testing.assert_frame_equal(answers(tmp_path / "bucket"), answers(tmp_path / "local"))
+    pd.testing.assert_frame_equal(answers(tmp_path / "bucket"), expected)
 
 
 def test_committed_package_is_what_the_command_writes(tmp_path: Path) -> None:
