@@ -1,8 +1,7 @@
-"""Post the report of a finished report.yml run as the one comment of its pull request.
+"""Post the report of a finished report.yml run as a single comment on its pull request.
 
-The report was made by the code of the pull request, so it is text that nobody has checked: it cannot choose where it
-is posted, call people or pass for something else. The standard library is enough, so that nothing need be installed
-beside the token.
+The report was made by the code of the pull request and is untrusted text: it cannot choose where it is posted, mention
+people or imitate other comments. Only the standard library is used, so nothing is installed next to the token.
 
 Environment: GITHUB_API_URL, GITHUB_REPOSITORY, GITHUB_TOKEN, and of the workflow_run event HEAD_SHA and RUN_ID.
 """
@@ -22,26 +21,26 @@ ARTIFACT, REPORT = "pr-report", "report.md"
 MARKER = "<!-- the model report of this pull request -->"
 AUTHOR = "github-actions[bot]"
 MAXIMUM_ARTIFACT = 8 * 2**20
-"""Bytes of the artifact, packed; it holds three pictures and a text."""
+"""Maximum size of the zipped artifact in bytes; it holds three pictures and a text."""
 
 MAXIMUM_REPORT = 65_000
-"""Characters; a comment holds 65,536."""
+"""Maximum number of characters; a comment holds 65,536."""
 
 MAXIMUM_UNPACKED = 4 * MAXIMUM_REPORT
-"""Bytes of the report; a character of UTF-8 has up to four."""
+"""Maximum size of the report in bytes; a character of UTF-8 has up to four."""
 
 PER_PAGE = 100
 SECONDS = 30
 
 MENTION = re.compile(r"(?<![A-Za-z0-9])@")
-"""An @ that may call somebody; that of a stage's name, train@cnn, cannot."""
+"""An @ that may mention somebody; the one in the name of a stage, train@cnn, does not."""
 
 ZERO_WIDTH_SPACE = "\u200b"
-ORIGIN = "<sub>Computed by the code of this pull request, which nobody has checked for this.</sub>"
+ORIGIN = "<sub>Computed by the code of this pull request, which has not been reviewed.</sub>"
 
 
 class Refused(Exception):
-    """The report cannot be posted, with a message for people."""
+    """The report cannot be posted; the message says why."""
 
 
 def main() -> None:
@@ -49,10 +48,10 @@ def main() -> None:
     head, run = os.environ["HEAD_SHA"], os.environ["RUN_ID"]
     numbers = [pull["number"] for pull in _pages("pulls?state=open") if pull["head"]["sha"] == head]
     if not numbers:
-        print(f"No open pull request is at {head}: it was closed, or has moved on. Nothing to do.")
+        print(f"No open pull request has the head {head}: it was closed or updated. Nothing to do.")
         return
     if len(numbers) > 1:
-        raise Refused(f"pull requests {numbers} are all at {head}, and the report is of one of them.")
+        raise Refused(f"expected one open pull request with the head {head}, got {numbers}.")
     body = f"{MARKER}\n{ORIGIN}\n\n{harmless(_report(run))}"
     ours = [comment for comment in _pages(f"issues/{numbers[0]}/comments") if _is_ours(comment)]
     if ours:
@@ -91,20 +90,20 @@ def _report(run: str) -> str:
         artifact for artifact in _pages(f"actions/runs/{run}/artifacts", "artifacts") if artifact["name"] == ARTIFACT
     ]
     if not found:
-        raise Refused(f"run {run} has left no artifact {ARTIFACT}.")
+        raise Refused(f"run {run} has no artifact {ARTIFACT}.")
     packed = _call(f"actions/artifacts/{found[-1]['id']}/zip", limit=MAXIMUM_ARTIFACT)
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as files, files.open(REPORT) as report:
             text = report.read(MAXIMUM_UNPACKED + 1)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError) as error:
-        raise Refused(f"the artifact of run {run} holds no readable {REPORT}: {error}.") from None
+        raise Refused(f"the artifact of run {run} has no readable {REPORT}: {error}.") from None
     if len(text) > MAXIMUM_UNPACKED:
         raise Refused(f"the report has more than {MAXIMUM_UNPACKED} bytes.")
     return text.decode("utf-8", errors="replace")
 
 
 def _pages(path: str, key: str | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the items of a list, page by page; ``key`` is where the answer holds them."""
+    """Yield the items of a list, page by page; ``key`` is the field of the response that holds them."""
     page, separator = 1, "&" if "?" in path else "?"
     while True:
         answer = json.loads(_call(f"{path}{separator}per_page={PER_PAGE}&page={page}"))
@@ -116,10 +115,10 @@ def _pages(path: str, key: str | None = None) -> Iterator[dict[str, Any]]:
 
 
 def _call(path: str, method: str = "GET", content: dict[str, Any] | None = None, limit: int | None = None) -> bytes:
-    """Ask the API about this repository and return the answer.
+    """Send a request to the API of this repository and return the response.
 
     Raises:
-        Refused: it answers with an error, or with more than ``limit`` bytes.
+        Refused: the response is an error, or has more than ``limit`` bytes.
     """
     api, repository = os.environ["GITHUB_API_URL"], os.environ["GITHUB_REPOSITORY"]
     request = urllib.request.Request(
@@ -134,7 +133,7 @@ def _call(path: str, method: str = "GET", content: dict[str, Any] | None = None,
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:
             body: bytes = answer.read() if limit is None else answer.read(limit + 1)
     except urllib.error.HTTPError as error:
-        raise Refused(f"{method} {path} was answered with {error.code} {error.reason}.") from None
+        raise Refused(f"{method} {path} failed with {error.code} {error.reason}.") from None
     except urllib.error.URLError as error:
         raise Refused(f"{method} {path} failed: {error.reason}.") from None
     if limit is not None and len(body) > limit:

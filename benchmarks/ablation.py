@@ -1,11 +1,10 @@
-"""What each part of the training recipe gives, on validation; writes docs/ablation.json and docs/ablation.md.
+"""Measure the effect of each part of the training recipe on validation; write docs/ablation.json and docs/ablation.md.
 
     python -m benchmarks.ablation
 
-Needs ``dvc repro prepare`` to have been run; the images of the official test set are not touched. Every row trains the
-backbone of ``mobilenetv2`` from the same start for the same few epochs on small images, so that the whole takes
-minutes: the rows compare with each other, not with the models of the pipeline. Rows that are in the JSON already are
-kept.
+Requires ``dvc repro prepare``; images of the official test set are not used. Every row trains the backbone of
+``mobilenetv2`` from the same initial weights for the same few epochs on small images, which takes minutes: rows can be
+compared with each other, but not with the models of the pipeline. Rows that the JSON file already has are kept.
 """
 
 import json
@@ -16,14 +15,14 @@ from typing import Any
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from pipeline import conclude
-from pipeline import facts as header
-from pneumonia import config
-from pneumonia.evaluation import metrics
-from pneumonia.images import store as images
-from pneumonia.inference import predictor
-from pneumonia.models import fit
-from pneumonia.models.calibration import Calibration
+from pipeline.params import Params, load
+from pipeline.stages.train import labelled
+from pneumonia.arrays import store as images
+from pneumonia.bundle.calibration import Calibration
+from pneumonia.core import paths
+from pneumonia.evaluation import aspect_swapped, metrics
+from pneumonia.training import fit, predict
+from pneumonia.training.settings import FinetuneParams
 
 TABLE, PAGE = Path("docs/ablation.json"), Path("docs/ablation.md")
 SHORT = {"train_size": 128, "epochs": 4}
@@ -31,10 +30,10 @@ SEED = 1
 BATCH = 64
 
 ROWS: dict[str, dict[str, Any]] = {
-    "grey levels and sharpness vary, flips, rotation": {"warm_start": False, "augment": {"crop": 0.0}},
-    "and windows of their own height and width": {"warm_start": False, "augment": {"crop": 0.4}},
-    "and a head that starts as a logistic regression": {"warm_start": True, "augment": {"crop": 0.4}},
-    "and larger windows, stronger grey levels, flattened histograms": {
+    "random grey levels, sharpness, flips and rotation": {"warm_start": False, "augment": {"crop": 0.0}},
+    "+ crops of random height and width": {"warm_start": False, "augment": {"crop": 0.4}},
+    "+ head initialised by logistic regression": {"warm_start": True, "augment": {"crop": 0.4}},
+    "+ larger crops, stronger grey-level changes, histogram equalisation": {
         "warm_start": True,
         "augment": {
             "crop": 0.45,
@@ -46,13 +45,13 @@ ROWS: dict[str, dict[str, Any]] = {
         },
     },
 }
-"""Each row adds one thing to the row above it."""
+"""Changes of the recipe by row; each row adds one change to the row above it."""
 
 
 def main() -> None:
-    """Train the rows that are missing, one after the other, and write the table after each."""
-    params = config.load(Path("params.yaml"))
-    data = images.read(Path("artifacts/images"))
+    """Train the missing rows one after the other; write the table after each of them."""
+    params = load()
+    data = images.read(paths.IMAGES)
     rows: dict[str, dict[str, float]] = json.loads(TABLE.read_text()) if TABLE.exists() else {}
     for name, changes in ROWS.items():
         if name not in rows:
@@ -63,9 +62,9 @@ def main() -> None:
     print(PAGE.read_text())
 
 
-def _measure(params: config.Params, data: images.ImageStore, changes: dict[str, Any]) -> dict[str, float]:
-    recipe = config.FinetuneParams.model_validate(params.train.models["mobilenetv2"].model_dump() | SHORT | changes)
-    train, validation = conclude.labelled(data, "train"), conclude.labelled(data, "validation")
+def _measure(params: Params, data: images.ImageStore, changes: dict[str, Any]) -> dict[str, float]:
+    recipe = FinetuneParams.model_validate(params.train.models["mobilenetv2"].model_dump() | SHORT | changes)
+    train, validation = labelled(data, "train"), labelled(data, "validation")
     with tempfile.TemporaryDirectory() as scratch:
         model, _ = fit.fit_network(
             recipe,
@@ -76,12 +75,12 @@ def _measure(params: config.Params, data: images.ImageStore, changes: dict[str, 
             on_epoch=lambda epoch, values: None,
         )
     targets = validation.targets.astype(int)
-    swapped = header.swapped_validation(data, header.of(data))
-    answered = predictor.logits(model, validation.images, BATCH)
-    figures = metrics.binary_metrics(targets, Calibration().probabilities(answered), 0.5)
+    swapped = aspect_swapped.validation(data, pd.read_parquet(paths.HEADER_METADATA))
+    logits = predict.logits(model, validation.images, BATCH)
+    figures = metrics.binary_metrics(targets, Calibration().probabilities(logits), 0.5)
     return {
-        "validation AUC": float(roc_auc_score(targets, answered)),
-        "swapped AUC": float(roc_auc_score(targets, predictor.logits(model, swapped, BATCH))),
+        "validation AUC": float(roc_auc_score(targets, logits)),
+        "aspect-swapped AUC": float(roc_auc_score(targets, predict.logits(model, swapped, BATCH))),
         "validation loss": figures["loss"],
     }
 
@@ -93,13 +92,13 @@ def _render(rows: dict[str, dict[str, float]]) -> str:
     return INTRODUCTION + "\n" + "\n".join(lines) + "\n"
 
 
-INTRODUCTION = f"""# What each part of the training recipe gives
+INTRODUCTION = f"""# Effect of each part of the training recipe
 
 Command: `python -m benchmarks.ablation` (writes this page and ablation.json). MobileNetV2 (0.35),
 {SHORT["epochs"]} epochs on {SHORT["train_size"]} pixels, one seed; patient-grouped validation, no image of the
-official test set. *Swapped* are the validation images with those of each class cut to the shape that is typical of the
-other class: who reads the shape of the film falls there, who reads the lungs does not. Each row adds one thing to the
-row above it.
+official test set. *Aspect-swapped* are the validation images again, each class cropped to the aspect ratio typical of
+the other class: a network that relies on the image shape has a lower AUC there. Each row adds one change to the row
+above it. One seed gives no interval: do not interpret differences in the third decimal.
 """
 
 

@@ -1,7 +1,7 @@
-"""Drawn radiographs of what is no chest: hand, knee, forearm, skull, pelvis and spine from the side.
+"""Draw radiographs of other body parts: hand, knee, forearm, skull, pelvis and lateral spine.
 
-Bones are bright strokes and discs on grey soft tissue before a dark background, bent, turned, blurred and grained at
-random. They are drawings: enough to ask whether a model takes them for a chest, not to stand for real radiographs.
+Bones are bright strokes and discs on grey soft tissue with a dark background; shape, rotation, blur and noise are
+random. The drawings test whether a model accepts them as a chest; they do not represent real radiographs.
 """
 
 import itertools
@@ -14,16 +14,16 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 CANVAS = 256
-"""Pixels a side of a drawing; places and widths are in shares of it."""
+"""Width and height of a drawing, pixels; positions and line widths are shares of it."""
 TISSUE, BONE, AIR = 0.35, 0.45, -0.5
-"""What a layer adds to the brightness, 0 to 1."""
+"""Brightness that a layer adds, on a scale of 0 to 1."""
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """A line with round ends through points (x, y); a single point makes a disc."""
+    """A line with round ends through points (x, y); a single point is a disc."""
 
     points: tuple[Point, ...]
     width: float
@@ -31,7 +31,7 @@ class Stroke:
 
 
 def draw(part: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw a body part of `PARTS`, (256, 256) uint8."""
+    """Return a drawing of a body part of `PARTS`, uint8, shape (256, 256)."""
     plane = np.zeros((CANVAS, CANVAS))
     for stroke in PARTS[part](rng):
         plane += stroke.level * rng.uniform(0.8, 1.2) * _mask(stroke, rng)

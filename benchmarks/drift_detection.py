@@ -1,12 +1,12 @@
-"""How often `pneumonia monitor` raises an alarm, rightly and wrongly; writes docs/drift-detection.{json,md}.
+"""Measure true and false alarms of `pneumonia monitor`; write docs/drift-detection.{json,md}.
 
     make demo
     python -m benchmarks.drift_detection demo/artifacts/models/cnn
 
-Phantoms that the network has never seen, in windows of 200, as they are (any alarm is false) and with planted changes
-at three strengths. With ``dvc repro prepare`` run on the real radiographs, those too, through the released network:
-official test against development (another distribution), and random halves of development against each other, cut
-between patients.
+Windows of 200 phantoms that the network was not trained on, unchanged (every alarm is false) and with simulated
+changes of three strengths. If ``dvc repro prepare`` has been run on the real radiographs, the released network is
+tested on them as well: official test against development images (another distribution), and random halves of the
+development patients against each other.
 """
 
 import io
@@ -22,28 +22,29 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from pneumonia import config
+from pipeline.params import load
+from pneumonia.arrays import store as images
+from pneumonia.core import paths, settings
+from pneumonia.core.labels import POSITIVE
 from pneumonia.data import phantom
-from pneumonia.images import store as images
 from pneumonia.inference.runtime import Runtime
-from pneumonia.labels import POSITIVE
-from pneumonia.monitoring import change, profile
-from pneumonia.monitoring.change import PATIENT, Comparison
+from pneumonia.monitoring import profile
+from pneumonia.monitoring.detection import PATIENT, DriftTest, detect_drift
+from pneumonia.monitoring.settings import MonitorParams
 
 TABLE, PAGE = Path("docs/drift-detection.json"), Path("docs/drift-detection.md")
-ARTIFACTS = Path("artifacts")
 SEED = 11
 DIFFICULTY = 0.3
-"""As `make demo`."""
+"""Difficulty of the phantoms in `make demo`."""
 PATIENTS = 4000
 WINDOW = 200
 REFERENCE = 850
-"""Images; about as many as the validation set of the real ones."""
+"""Number of images, about as many as the real validation set has."""
 REFERENCES = 5
 CHANGED = 400
-"""Images that a change is planted in; its windows are drawn from them."""
+"""Number of changed images; windows are drawn from them."""
 WINDOWS = 10
-"""Of each change and strength."""
+"""Windows per change and strength."""
 HALVES = 20
 STRENGTHS = ("weak", "medium", "strong")
 
@@ -51,24 +52,24 @@ Pixels = NDArray[np.uint8]
 
 
 def gamma(pixels: Pixels, power: float) -> Pixels:
-    """Expose less: grey levels to a power."""
+    """Return an image with another exposure: grey levels to a power."""
     return np.asarray(255 * (pixels / 255) ** power).round().astype(np.uint8)
 
 
 def blur(pixels: Pixels, radius: float) -> Pixels:
-    """Blur by a Gaussian, ``radius`` in pixels of the file."""
+    """Return an image after a Gaussian blur, ``radius`` in pixels of the file."""
     return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
 
 
 def lengthen(pixels: Pixels, factor: float) -> Pixels:
-    """Make the chest longer, as an adult's is, by a factor; the film stays as it is."""
+    """Return an image of the same size whose chest is longer by a factor, as in adults."""
     height, width = pixels.shape
     cut = height * (1 - 1 / factor) / 2
     return np.asarray(Image.fromarray(pixels).resize((width, height), box=(0, cut, width, height - cut)))
 
 
 def nodules(pixels: Pixels, share: float, lungs: NDArray[np.bool_], rng: np.random.Generator) -> Pixels:
-    """Put six dense round shadows into the lungs of a share of the images: an opacity that no phantom has."""
+    """Add six dense round opacities to the lungs in a share of the images; no phantom has such opacities."""
     inside = np.argwhere(lungs)
     if rng.random() >= share or not len(inside):
         return pixels
@@ -88,24 +89,24 @@ PIXELS: Mapping[str, tuple[Callable[[Pixels, float], Pixels], tuple[float, float
 QUALITIES = "JPEG quality: 70, 50, 20", (70, 50, 20)
 NODULES = "round opacities in 10, 30, 60% of the images", (0.1, 0.3, 0.6)
 PREVALENCE = "prevalence 0.6 to 0.45, 0.3, 0.1", (0.45, 0.3, 0.1)
-DRIFT = "the phantoms' own drift (exposure, blur): 0.15, 0.4, 1", (0.15, 0.4, 1.0)
+DRIFT = "drift setting of the phantoms (exposure, blur): 0.15, 0.4, 1", (0.15, 0.4, 1.0)
 
 
 class Clinic:
-    """Phantoms and the network that answers for them."""
+    """Phantoms, and records of the predictions of one network for them."""
 
     def __init__(self, bundle: Path, scratch: Path) -> None:
-        """Plan the phantoms; files go to ``scratch``."""
+        """Plan the phantoms; ``scratch`` is a folder for their files."""
         self._runtime = Runtime.load(bundle, threads=1)
         self._scratch = scratch
-        drawn = config.load(Path("params.yaml")).data.phantom
+        drawn = load().data.phantom
         self._params = drawn.model_copy(update={"seed": SEED, "difficulty": DIFFICULTY, "patients": PATIENTS})
         cases = phantom.plan(self._params)
         order = np.random.default_rng(SEED).permutation(len(cases))
         self.cases = [cases[number] for number in order]
 
     def profile(self, cases: Iterable[phantom.Case], edit: Callable[..., Pixels], **changes: Any) -> pd.DataFrame:
-        """Draw cases, let ``edit`` change the pixels, and ask the network; ``changes`` are of params or of quality."""
+        """Return records for drawn cases; ``edit`` changes pixels, ``changes`` phantom parameters or JPEG quality."""
         quality = changes.pop("quality", None)
         params = self._params.model_copy(update=changes)
         files, patients, labels = [], [], []
@@ -122,42 +123,46 @@ class Clinic:
 
 
 def main(bundle: Path) -> None:
-    """Measure, and write the table and its page."""
-    params = config.load(Path("params.yaml")).monitor
+    """Measure true and false alarms; write the table and its page."""
+    params = settings.read_section(paths.OPERATIONS, "monitor", MonitorParams)
     rng = np.random.default_rng(SEED)
     with tempfile.TemporaryDirectory() as scratch:
         clinic = Clinic(bundle, Path(scratch))
         quiet = clinic.profile(clinic.cases[CHANGED:], as_drawn)
         print(f"{len(quiet)} quiet phantoms", flush=True)
         alarms = quiet_alarms(quiet, params, rng)
-        told: dict[str, Any] = {
+        results: dict[str, Any] = {
             "false_alarm_rate_asked_for": params.false_alarm_rate,
             "phantoms": {"quiet": alarms, "changes": {}},
         }
         reference, others = _reference(quiet, rng)
         for name, pools in changed_pools(clinic, others, rng):
-            found = [[change.compare(reference, _draw(pool, rng), params) for _ in range(WINDOWS)] for pool in pools]
-            told["phantoms"]["changes"][name] = {s: _sum_up(each) for s, each in zip(STRENGTHS, found, strict=True)}
-            print(name, told["phantoms"]["changes"][name], flush=True)
-    if (ARTIFACTS / "images").is_dir():
-        told["radiographs"] = radiographs(params, rng)
-        print(told["radiographs"], flush=True)
-    TABLE.write_text(json.dumps(told, indent=2) + "\n")
-    PAGE.write_text(_page(told))
+            comparisons = [
+                [detect_drift(reference, _draw(pool, rng), params) for _ in range(WINDOWS)] for pool in pools
+            ]
+            results["phantoms"]["changes"][name] = {
+                s: _sum_up(each) for s, each in zip(STRENGTHS, comparisons, strict=True)
+            }
+            print(name, results["phantoms"]["changes"][name], flush=True)
+    if paths.IMAGES.is_dir():
+        results["radiographs"] = radiographs(params, rng)
+        print(results["radiographs"], flush=True)
+    TABLE.write_text(json.dumps(results, indent=2) + "\n")
+    PAGE.write_text(_page(results))
 
 
 def as_drawn(drawn: phantom.Phantom) -> Pixels:
-    """Change nothing."""
+    """Return the pixels unchanged."""
     return drawn.pixels
 
 
-def quiet_alarms(quiet: pd.DataFrame, params: config.MonitorParams, rng: np.random.Generator) -> dict[str, int]:
-    """Count the alarms of unchanged windows, each time against another reference and without a patient in both."""
+def quiet_alarms(quiet: pd.DataFrame, params: MonitorParams, rng: np.random.Generator) -> dict[str, int]:
+    """Count alarms of unchanged windows; window and reference never share a patient."""
     windows = alarms = 0
     for _ in range(REFERENCES):
         reference, rest = _reference(quiet, rng)
         for start in range(0, len(rest) - WINDOW + 1, WINDOW):
-            alarms += change.compare(reference, rest.iloc[start : start + WINDOW], params).alert
+            alarms += detect_drift(reference, rest.iloc[start : start + WINDOW], params).alert
             windows += 1
     return {"references": REFERENCES, "windows": windows, "false_alarms": alarms}
 
@@ -165,7 +170,7 @@ def quiet_alarms(quiet: pd.DataFrame, params: config.MonitorParams, rng: np.rand
 def changed_pools(
     clinic: Clinic, others: pd.DataFrame, rng: np.random.Generator
 ) -> Iterable[tuple[str, list[pd.DataFrame]]]:
-    """Give each change with its images at the three strengths; ``others`` are unchanged and not in the reference."""
+    """Yield each change with its records at three strengths; ``others`` are unchanged, not in the reference."""
     cases = clinic.cases[:CHANGED]
     for name, (edit, strengths) in PIXELS.items():
         yield name, [clinic.profile(cases, lambda drawn, e=edit, s=s: e(drawn.pixels, s)) for s in strengths]
@@ -182,10 +187,10 @@ def changed_pools(
     yield name, [pd.concat([ill.head(round(CHANGED * s)), well.head(round(CHANGED * (1 - s)))]) for s in prevalences]
 
 
-def radiographs(params: config.MonitorParams, rng: np.random.Generator) -> dict[str, Any]:
-    """Compare official test with development, and halves of development with each other."""
-    index = images.read(ARTIFACTS / "images").index
-    files = [ARTIFACTS / "raw" / path for path in index["path"]]
+def radiographs(params: MonitorParams, rng: np.random.Generator) -> dict[str, Any]:
+    """Compare official test with development images, and halves of the development images with each other."""
+    index = images.read(paths.IMAGES).index
+    files = [paths.RAW / path for path in index["path"]]
     seen = profile.build(Runtime.load(Path("release"), threads=1), files, index["group"], index["label"])
     test = (index["subset"] == "test").to_numpy()
     validation = (index["subset"] == "validation").to_numpy()
@@ -193,18 +198,18 @@ def radiographs(params: config.MonitorParams, rng: np.random.Generator) -> dict[
     halves = []
     for _ in range(HALVES):
         first = _of_patients(development, rng, 0.5)
-        halves.append(change.compare(development[first], development[~first], params))
-    by_window = [change.compare(seen[validation], _draw(seen[test], rng), params) for _ in range(WINDOWS)]
+        halves.append(detect_drift(development[first], development[~first], params))
+    by_window = [detect_drift(seen[validation], _draw(seen[test], rng), params) for _ in range(WINDOWS)]
     return {
-        "development against official test": _one(change.compare(development, seen[test], params)),
-        "validation against official test": _one(change.compare(seen[validation], seen[test], params)),
+        "development against official test": _one(detect_drift(development, seen[test], params)),
+        "validation against official test": _one(detect_drift(seen[validation], seen[test], params)),
         "validation against 200 of official test": _sum_up(by_window),
         "halves of development": _sum_up(halves),
     }
 
 
 def _reference(quiet: pd.DataFrame, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return images of some patients, about `REFERENCE`, and those of all others in random order."""
+    """Return the records of some patients, about `REFERENCE` images, and the others in random order."""
     chosen = _of_patients(quiet, rng, REFERENCE / len(quiet))
     return quiet[chosen], quiet[~chosen].sample(frac=1, random_state=int(rng.integers(2**31)))
 
@@ -218,12 +223,12 @@ def _draw(pool: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     return pool.sample(WINDOW, random_state=int(rng.integers(2**31)))
 
 
-def _one(comparison: Comparison) -> dict[str, Any]:
+def _one(comparison: DriftTest) -> dict[str, Any]:
     return {"images": comparison.images, "alert": comparison.alert, "changed": list(comparison.changed)}
 
 
-def _sum_up(comparisons: list[Comparison]) -> dict[str, Any]:
-    """Return how many of the windows raised an alarm, and the columns that most often did."""
+def _sum_up(comparisons: list[DriftTest]) -> dict[str, Any]:
+    """Return the number of windows with an alarm, and the columns that caused most of them."""
     named = pd.Series([column for each in comparisons for column in each.changed], dtype="str").value_counts()
     return {
         "windows": len(comparisons),
@@ -232,41 +237,43 @@ def _sum_up(comparisons: list[Comparison]) -> dict[str, Any]:
     }
 
 
-def _page(told: Mapping[str, Any]) -> str:
-    quiet = told["phantoms"]["quiet"]
-    rate = told["false_alarm_rate_asked_for"]
+def _page(results: Mapping[str, Any]) -> str:
+    quiet = results["phantoms"]["quiet"]
+    rate = results["false_alarm_rate_asked_for"]
     lines = [
-        "# What `pneumonia monitor` finds",
+        "# Drift detection: measured true and false alarms",
         "",
-        "Written by `python -m benchmarks.drift_detection demo/artifacts/models/cnn`; "
-        "the figures are in drift-detection.json.",
+        "Command: `python -m benchmarks.drift_detection demo/artifacts/models/cnn`, "
+        "which also writes drift-detection.json.",
         "",
-        f"Windows of {WINDOW} phantoms against a reference of about {REFERENCE}, at a rate of false alarms of "
-        f"{rate:.0%} for the whole report (`monitor.false_alarm_rate`).",
+        f"Windows of {WINDOW} phantoms compared with a reference of about {REFERENCE}, at a false alarm "
+        f"rate of {rate:.0%} for the whole report (`monitor.false_alarm_rate`).",
         "",
-        f"**False alarms:** {quiet['false_alarms']} of {quiet['windows']} quiet windows, over {quiet['references']} "
-        "references drawn anew; no patient is in both.",
+        f"**False alarms:** {quiet['false_alarms']} of {quiet['windows']} unchanged windows, with "
+        f"{quiet['references']} random references; window and reference never share a patient.",
         "",
-        f"**Planted changes:** alarms of {WINDOWS} windows, each drawn from the same {CHANGED} changed images; and "
-        "the columns that most often told, at the greatest strength.",
+        f"**Simulated changes:** alarms in {WINDOWS} windows, all drawn from the same {CHANGED} changed "
+        f"images, and the "
+        "columns that changed most often at the greatest strength.",
         "",
-        "| change: weak, medium, strong | weak | medium | strong | told by |",
+        "| change: weak, medium, strong | weak | medium | strong | changed columns |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, found in told["phantoms"]["changes"].items():
-        shares = " | ".join(f"{found[s]['alarms']}/{found[s]['windows']}" for s in STRENGTHS)
-        lines.append(f"| {name} | {shares} | {', '.join(found['strong']['mostly'])} |")
+    for name, entry in results["phantoms"]["changes"].items():
+        shares = " | ".join(f"{entry[s]['alarms']}/{entry[s]['windows']}" for s in STRENGTHS)
+        lines.append(f"| {name} | {shares} | {', '.join(entry['strong']['mostly'])} |")
     lines += [
         "",
-        "Wrong labels change nothing that is logged with a prediction: no such test can see them. Delayed labels can.",
+        "Wrong labels change nothing that is logged with a prediction, so that no drift test detects them; "
+        "delayed labels do.",
     ]
-    if "radiographs" in told:
-        lines += ["", "**Radiographs**, through the released network:", ""]
-        for name, found in told["radiographs"].items():
-            if "alarms" in found:
-                lines.append(f"- {name}: {found['alarms']} alarms in {found['windows']}{_by(found['mostly'])}")
+    if "radiographs" in results:
+        lines += ["", "**Radiographs**, with the released network:", ""]
+        for name, entry in results["radiographs"].items():
+            if "alarms" in entry:
+                lines.append(f"- {name}: {entry['alarms']} alarms in {entry['windows']}{_by(entry['mostly'])}")
             else:
-                lines.append(f"- {name}: {'alarm' if found['alert'] else 'quiet'}{_by(found['changed'])}")
+                lines.append(f"- {name}: {'alarm' if entry['alert'] else 'no alarm'}{_by(entry['changed'])}")
     return "\n".join(lines) + "\n"
 
 

@@ -1,10 +1,10 @@
-"""What a report of a million logged predictions costs, while another process goes on logging; into RESULTS.md.
+"""Measure time and memory of a drift report of a million predictions while another process logs; write RESULTS.md.
 
     python -m benchmarks.monitoring
 
-No network answers: a tenth of the predictions are drawn at random, the others copied, for the log and the report are
-what is measured. Where other work goes on, the time on the processor says more than that on the clock. The reference
-is that of the released network (release/monitoring.parquet).
+No network is run, because only log and report are measured: one tenth of the predictions is random, the others are
+copies. On a shared machine, CPU time is more reliable than wall time. The reference profile is that of the released
+network (release/profile.parquet).
 """
 
 import json
@@ -27,38 +27,38 @@ import psutil
 
 from benchmarks import results
 from pneumonia.monitoring import drift, profile
-from pneumonia.monitoring.change import LOGGED
+from pneumonia.monitoring.detection import LOGGED
 from pneumonia.monitoring.log import Log
-from pneumonia.monitoring.record import Record
+from pneumonia.monitoring.record import PredictionRecord
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
 AT_ONCE = 10_000
 COPIES = 9
 BATCH = 8
-"""Predictions that the other process logs at once, as a request of several images does."""
+"""Predictions that the other process logs per transaction, like a request with several images."""
 REFERENCE = Path("release") / profile.FILE
 SEED = 1
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Source:
-    """Records like those of a profile: rows of it with noise, at one a second."""
+    """Random records: rows of a profile with noise, one per second."""
 
     def __init__(self, known: pd.DataFrame, seed: int) -> None:
-        """Draw from ``known``."""
+        """Draw from the rows of a profile."""
         self._known, self._rng, self._seconds = known, np.random.default_rng(seed), 0
 
-    def draw(self, count: int) -> list[Record]:
-        """Draw records."""
+    def draw(self, count: int) -> list[PredictionRecord]:
+        """Return ``count`` random records."""
         rows = self._known.iloc[self._rng.integers(0, len(self._known), count)].astype(object)
-        told = rows.where(rows.notna(), None)[["model", "bundle_sha256", *LOGGED]].to_dict("records")
+        values = rows.where(rows.notna(), None)[["model", "bundle_sha256", *LOGGED]].to_dict("records")
         noise = self._rng.normal(1, 1e-3, count)
-        return [self._record(row, factor) for row, factor in zip(told, noise, strict=True)]
+        return [self._record(row, factor) for row, factor in zip(values, noise, strict=True)]
 
-    def _record(self, row: dict[Any, Any], factor: float) -> Record:
+    def _record(self, row: dict[Any, Any], factor: float) -> PredictionRecord:
         self._seconds += 1
         whole = {name: None if row[name] is None else int(row[name]) for name in ("width", "height", "jpeg_quality")}
-        return Record(
+        return PredictionRecord(
             **row | whole | {"brightness": row["brightness"] and row["brightness"] * factor},
             id=uuid.UUID(bytes=self._rng.bytes(16)),
             time=START + timedelta(seconds=self._seconds),
@@ -70,7 +70,7 @@ class Source:
 
 
 def main() -> None:
-    """Fill a log, report on all of it, and write what that took."""
+    """Fill a log, run the report on all of it, and write time and memory."""
     with tempfile.TemporaryDirectory() as scratch:
         url = f"sqlite:///{scratch}/log.db"
         source, log = Source(profile.read(REFERENCE), SEED), Log(url)
@@ -80,30 +80,30 @@ def main() -> None:
         copy(f"{scratch}/log.db")
         size = Path(scratch, "log.db").stat().st_size
         print(f"{ROWS} predictions logged, {size / 2**20:.0f} MiB", flush=True)
-        stop, told = multiprocessing.Event(), multiprocessing.SimpleQueue()
-        writer = multiprocessing.Process(target=write, args=(url, stop, told))
+        stop, outcomes = multiprocessing.Event(), multiprocessing.SimpleQueue()
+        writer = multiprocessing.Process(target=write, args=(url, stop, outcomes))
         writer.start()
-        seconds, busy, peak, found = report(url, Path(scratch))
+        seconds, busy, peak, drift_report = report(url, Path(scratch))
         stop.set()
-        written = told.get()
+        written = outcomes.get()
         writer.join()
     text = (
         f"`python -m benchmarks.monitoring`: {ROWS:,} predictions in SQLite ({size / 2**20:.0f} MiB), "
         f"`pneumonia monitor` on all of them, {os.cpu_count()} cores shared with other work.\n\n"
-        "| report | of which on the processor | peak memory | predictions in the verdict | logged meanwhile "
-        "| failed |\n"
+        "| wall time | CPU time | peak memory | predictions in the test | logged meanwhile | failed |\n"
         "| --- | --- | --- | --- | --- | --- |\n"
-        f"| {seconds:.0f} s | {busy:.0f} s | {peak / 2**20:.0f} MiB | {found['images']:,} | "
-        f"{written['rows'] / written['seconds']:.0f} a second, the slowest {BATCH} in {written['slowest']:.2f} s | "
+        f"| {seconds:.0f} s | {busy:.0f} s | {peak / 2**20:.0f} MiB | {drift_report['images']:,} | "
+        f"{written['rows'] / written['seconds']:.0f} per second, slowest transaction of {BATCH}: "
+        f"{written['slowest']:.2f} s | "
         f"{written['failed']} |\n\n"
-        "Most of the time goes into reading the log and into Evidently's pictures, which are of "
-        f"{drift.DRAWN:,} predictions drawn at random."
+        "Most of the time is spent on reading the log and on the plots of Evidently, which show "
+        f"{drift.PLOTTED:,} predictions drawn at random."
     )
     print(results.write("Monitoring", text))
 
 
 def copy(file: str) -> None:
-    """Log what is there again, under new ids and at later times."""
+    """Multiply the predictions of a log, with new ids and later times."""
     with sqlite3.connect(file) as connection:
         names = [row[1] for row in connection.execute("PRAGMA table_info(predictions)")]
         (rows,) = connection.execute("SELECT count(*) FROM predictions").fetchone()
@@ -116,9 +116,9 @@ def copy(file: str) -> None:
 
 
 def report(url: str, folder: Path) -> tuple[float, float, int, dict[str, Any]]:
-    """Run the command; return its seconds by clock and by processor, its peak memory in bytes, and its report."""
+    """Run `pneumonia monitor`; return wall time, CPU time (seconds), peak memory (bytes) and the report."""
     options = ["--log", url, "--reference", str(REFERENCE), "--window", str(ROWS), "--out", str(folder / "out")]
-    # An empty store: what it costs to log the report in MLflow is not of interest here.
+    # An empty store, because logging the report to MLflow is not measured.
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/none.db"}
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     command = subprocess.Popen([sys.executable, "-m", "pneumonia.cli", "monitor", *options], env=environment)
@@ -136,25 +136,25 @@ def report(url: str, folder: Path) -> tuple[float, float, int, dict[str, Any]]:
     return time.perf_counter() - start, busy, peak, json.loads((folder / "out" / "report.json").read_text())
 
 
-def write(url: str, stop: Any, told: Any) -> None:
-    """Log predictions until told to stop, and tell how it went."""
+def write(url: str, stop: Any, outcomes: Any) -> None:
+    """Log predictions until ``stop`` is set, then report rows, failures, slowest transaction and duration."""
     known = profile.read(REFERENCE)
     source, log = Source(known, SEED + 1), Log(url)
     ready = [source.draw(BATCH) for _ in range(200)]
     rows = failed = 0
     slowest, start = 0.0, time.perf_counter()
     while not stop.is_set():
-        batch = [Record(**vars(each) | {"id": uuid.uuid4()}) for each in ready[rows // BATCH % len(ready)]]
+        batch = [PredictionRecord(**vars(each) | {"id": uuid.uuid4()}) for each in ready[rows // BATCH % len(ready)]]
         before = time.perf_counter()
         try:
             log.add(batch)
-        except Exception as error:  # counted: none is expected
+        except Exception as error:  # counted as a failure
             print(f"not logged: {error}", flush=True)
             failed += 1
         slowest = max(slowest, time.perf_counter() - before)
         rows += BATCH
         time.sleep(0.05)
-    told.put({"rows": rows, "failed": failed, "slowest": slowest, "seconds": time.perf_counter() - start})
+    outcomes.put({"rows": rows, "failed": failed, "slowest": slowest, "seconds": time.perf_counter() - start})
     log.close()
 
 

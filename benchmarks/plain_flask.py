@@ -1,8 +1,8 @@
-"""What one would write without this project: a Flask app that decodes with Pillow and calls ``model.predict``.
+"""Serve a Keras model with a minimal Flask app, for comparison: Pillow decodes, ``model.predict`` predicts.
 
     python benchmarks/plain_flask.py MODEL.keras PORT
 
-Run by benchmarks/serving.py. It answers ``POST /predict`` with the file as ``file``.
+Started by benchmarks/serving.py. ``POST /predict`` takes the multipart field ``file``.
 """
 
 import sys
@@ -20,7 +20,7 @@ size = model.input_shape[1]
 
 @app.post("/predict")
 def predict() -> dict[str, Any]:
-    """Answer for one image."""
+    """Return the probability of PNEUMONIA for one image."""
     image = Image.open(request.files["file"].stream).convert("L").resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(image, np.float32)[None, ..., None]
     logit = float(model.predict(pixels, verbose=0)[0, 0])

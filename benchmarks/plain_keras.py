@@ -1,12 +1,12 @@
-"""Fine-tuning as Keras's guides do it, for comparison: no code of this project is used.
+"""Fine-tune a network as the guides of Keras do, for comparison; without code of this project.
 
 Follows "Transfer learning & fine-tuning" (keras.io/guides/transfer_learning) and "Image classification from scratch":
 ``image_dataset_from_directory``, augmentation layers in the input pipeline, a network of ``keras.applications``.
 
-    python plain_keras.py FOLDER {head|all}
+    python plain_keras.py FOLDER {head|all} TARGET_AUC EPOCHS
 
 FOLDER has train/ and validation/ with a folder per class. ``head`` trains a new head on the frozen backbone, ``all``
-trains every layer. Prints a line of JSON per epoch: seconds since the images were first touched, and validation AUC.
+trains all layers. Prints one line of JSON per epoch: seconds since the start, and validation AUC.
 """
 
 import json
@@ -30,7 +30,7 @@ augmentation = keras.Sequential([keras.layers.RandomFlip("horizontal"), keras.la
 
 
 def load(subset: str) -> tf.data.Dataset:
-    """Read images as the guides do."""
+    """Return the images of a subset as a dataset, as in the guides."""
     return keras.utils.image_dataset_from_directory(
         folder / subset, label_mode="binary", image_size=(SIZE, SIZE), batch_size=BATCH, seed=1, verbose=False
     )
@@ -55,10 +55,10 @@ model.compile(
 
 
 class Report(keras.callbacks.Callback):
-    """Say when each epoch was over, and stop at the target."""
+    """Print time and AUC of each epoch, and stop at the target."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Print a line of JSON."""
+        """Print one line of JSON."""
         auc = float((logs or {})["val_auc"])
         print(json.dumps({"epoch": epoch + 1, "seconds": time.perf_counter() - start, "auc": auc}), flush=True)
         self.model.stop_training = auc >= TARGET_AUC

@@ -1,9 +1,9 @@
-"""How much of what should get no answer the released network refuses; writes docs/refusals.json and docs/refusals.md.
+"""Measure which unsuitable images the released network refuses; write docs/refusals.json and docs/refusals.md.
 
     python -m benchmarks.refusals
 
-Needs ``dvc repro prepare`` to have been run on the real radiographs. The last column of figures is an ablation: the
-same fit without the network's own features.
+Requires ``dvc repro prepare`` on the real radiographs. The last column is an ablation: the same fit without the
+features of the network.
 """
 
 import json
@@ -19,18 +19,20 @@ from scipy import ndimage
 from sklearn.datasets import load_sample_images
 
 from benchmarks import body_parts
-from pneumonia import config
+from pipeline.params import load
+from pneumonia.arrays import store as images
+from pneumonia.bundle import familiarity
+from pneumonia.bundle.alterations import ALTERATIONS
+from pneumonia.core import paths
 from pneumonia.data import phantom
-from pneumonia.images import store as images
+from pneumonia.data.settings import PhantomParams
 from pneumonia.images.decode import decode
-from pneumonia.inference import familiarity
-from pneumonia.inference.alterations import ALTERATIONS
 from pneumonia.inference.runtime import Runtime
 
 TABLE, PAGE = Path("docs/refusals.json"), Path("docs/refusals.md")
 ACCEPTED = 0.95
 PER_SOURCE = 40
-"""Images of each photograph, kind of noise and body part."""
+"""Number of images per photograph, kind of noise and body part."""
 PHANTOMS = 300
 TURNED = ("rotated_90", "rotated_180", "rotated_270", "inverted")
 PHOTOGRAPHS = ("astronaut", "brick", "camera", "cell", "chelsea", "coffee", "coins", "grass", "gravel", "moon")
@@ -43,48 +45,48 @@ Pixels = NDArray[np.uint8]
 
 
 def main() -> None:
-    """Measure, and write the table and its page."""
-    params = config.load(Path("params.yaml"))
-    data = images.read(Path("artifacts/images"))
+    """Measure the share of refused images; write the table and its page."""
+    params = load()
+    data = images.read(paths.IMAGES)
     size = data.images.shape[1]
-    runtime = Runtime.load(Path("release"))
+    runtime = Runtime.load(paths.RELEASE)
     from_afar = familiarity.fit(
-        _no_features, data.images[data.rows("train")], data.images[data.rows("validation")], params.train.seed
+        _no_features, data.images[data.rows("train")], data.images[data.rows("validation")], params.calibrate.seed
     )
     test = data.images[data.rows("test")]
     accepted = _familiarity(runtime, test)
     threshold = float(np.quantile(accepted, 1 - ACCEPTED))
     rows = {}
     for name, pixels in _sets(params.data.phantom, test, size):
-        found = _familiarity(runtime, pixels)
+        scores = _familiarity(runtime, pixels)
         blind = from_afar.shares(pixels, _no_features(pixels))[0]
         rows[name] = {
             "images": len(pixels),
-            f"refused_at_{ACCEPTED:.0%}_acceptance": _share(found < threshold),
-            "refused_in_use": _share(found < runtime.reference.familiarity.minimum),
+            f"refused_at_{ACCEPTED:.0%}_acceptance": _share(scores < threshold),
+            "refused_in_use": _share(scores < runtime.reference.familiarity.minimum),
             "refused_without_features": _share(blind < from_afar.minimum),
         }
         print(name, rows[name], flush=True)
-    told = {
-        "bundle_sha256": runtime.bundle.card.model_sha256,
+    results = {
+        "bundle_sha256": runtime.bundle.card.sha256,
         "minimum_in_use": runtime.reference.familiarity.minimum,
         f"minimum_at_{ACCEPTED:.0%}_acceptance": round(threshold, 4),
         "rows": rows,
     }
-    TABLE.write_text(json.dumps(told, indent=2) + "\n")
-    PAGE.write_text(_page(told))
+    TABLE.write_text(json.dumps(results, indent=2) + "\n")
+    PAGE.write_text(_page(results))
 
 
-def _sets(params: config.PhantomParams, test: Pixels, size: int) -> Iterator[tuple[str, Pixels]]:
+def _sets(params: PhantomParams, test: Pixels, size: int) -> Iterator[tuple[str, Pixels]]:
     rng = np.random.default_rng(SEED)
-    yield "official test radiographs, as they are", test
+    yield "official test radiographs, unchanged", test
     for way in TURNED:
         yield f"the same, {way.replace('_', ' by ')}", np.stack([ALTERATIONS[way](each, rng) for each in test])
     drawn = [case.draw(params).pixels for case in phantom.plan(params)[:PHANTOMS]]
     yield "phantoms (drawn chests)", _squares(drawn, size)
     for part in body_parts.PARTS:
         yield f"drawn {part}", _squares([body_parts.draw(part, rng) for _ in range(PER_SOURCE)], size)
-    yield "photographs, windows of them", _squares(_photographs(rng), size)
+    yield "photographs, random crops", _squares(_photographs(rng), size)
     yield "CT, MR and other scans", np.stack([decode(Path(_file(name)).read_bytes(), size) for name in SCANS])
     yield "noise", _squares(_noise(rng, size), size)
 
@@ -102,7 +104,7 @@ def _photographs(rng: np.random.Generator) -> Iterator[Pixels]:
 
 
 def _noise(rng: np.random.Generator, size: int) -> Iterator[Pixels]:
-    """White noise, clouds of several sizes, stripes, chequerboards and slopes."""
+    """Yield white and smoothed noise, stripes, chequerboards and gradients."""
     y, x = np.mgrid[0:size, 0:size] / size
     for _ in range(PER_SOURCE):
         white = rng.normal(size=(size, size))
@@ -144,8 +146,8 @@ def _share(hits: NDArray[np.bool_]) -> float:
     return round(float(hits.mean()), 4)
 
 
-def _page(told: dict[str, object]) -> str:
-    rows = told["rows"]
+def _page(results: dict[str, object]) -> str:
+    rows = results["rows"]
     assert isinstance(rows, dict)
     first, *others = (key for key in next(iter(rows.values())) if key != "images")
     lines = [
@@ -154,22 +156,24 @@ def _page(told: dict[str, object]) -> str:
     ]
     return "\n".join(
         [
-            "# What the released network refuses",
+            "# Refusals: measured shares of refused images",
             "",
-            "Command: `python -m benchmarks.refusals`. Shares of the images that get no answer because they are too "
-            "unlike the development images (`inference/familiarity.py`). Turned and inverted radiographs of the "
-            "*training* set teach the score what to refuse; phantoms, drawings, photographs, scans and noise it has "
-            "never seen. The drawings are crude, and the windows of one photograph resemble each other: read these "
-            "rows as orders of magnitude.",
+            "Command: `python -m benchmarks.refusals`. Shares of images that the released network refuses "
+            "because they "
+            "are too dissimilar to the development images (`bundle/familiarity.py`). The score was fitted "
+            "with rotated "
+            "and inverted radiographs of the *training* set, and without phantoms, drawings, photographs, scans or "
+            "noise. The drawings are crude, and crops of one photograph are similar to each other: read these rows as "
+            "orders of magnitude.",
             "",
-            f"| images | number | refused at {ACCEPTED:.0%} acceptance of the first row "
-            f"| refused at the threshold in use | the latter, without the network's features |",
+            f"| images | number | refused if {ACCEPTED:.0%} of the first row are accepted "
+            f"| refused at the threshold in use | the latter, without features of the network |",
             "| --- | --- | --- | --- | --- |",
             *lines,
             "",
-            f"In use: familiarity below {told['minimum_in_use']}, a share of validation images, set before any "
-            "of these images was looked at. "
-            f"For {ACCEPTED:.0%} acceptance: below {told[f'minimum_at_{ACCEPTED:.0%}_acceptance']}.",
+            f"Threshold in use: familiarity below {results['minimum_in_use']} (as a share of validation images), set "
+            "before any of these images was used. "
+            f"Threshold for {ACCEPTED:.0%} acceptance: {results[f'minimum_at_{ACCEPTED:.0%}_acceptance']}.",
             "",
         ]
     )

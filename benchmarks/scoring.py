@@ -1,10 +1,10 @@
-"""How `pneumonia score` behaves as an archive grows ten times, and when it is killed in the middle.
+"""Measure time and memory of `pneumonia score` for two sizes of an archive, and the effect of a kill.
 
     python -m benchmarks.scoring --images 10000
 
-Writes the scoring part of benchmarks/RESULTS.md. The archive is phantoms, as JPEG: `BASES` of them are drawn, and
-every image is one of these with an exposure and a JPEG quality of its own, so that little time goes into drawing.
-Every `BROKEN_EVERY`-th file is cut short, every `BLANK_EVERY`-th is blank. Times are of the whole command.
+Writes the section "Scoring an archive" of benchmarks/RESULTS.md. The archive holds JPEG files of `BASES` phantoms,
+each with random exposure and JPEG quality, which is faster than drawing them all. Every `BROKEN_EVERY`-th file is
+truncated, every `BLANK_EVERY`-th image is blank. Times are those of the whole command.
 """
 
 import argparse
@@ -29,10 +29,10 @@ from pneumonia.data import phantom
 
 TITLE = "Scoring an archive"
 TIMES = 10
-"""How much larger the larger archive is."""
+"""Size of the larger archive, as a multiple of the smaller one."""
 BASES = 200
 SIZE = 256
-"""Mean height of an image in pixels."""
+"""Mean height of an image, pixels."""
 BROKEN_EVERY, BLANK_EVERY = 500, 700
 IN_A_FOLDER = 1000
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -41,7 +41,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Run:
-    """Of one archive: how many images, the seconds of the command, and the largest memory of all its processes."""
+    """Result for one archive: number of images, seconds of the command, peak memory of all its processes in bytes."""
 
     images: int
     seconds: float
@@ -49,13 +49,13 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Images in a second."""
+        """Images per second."""
         return self.images / self.seconds
 
 
 @dataclass(frozen=True)
 class Interruption:
-    """What a kill in the middle cost: shards done by then, and what differs from the run that was left alone."""
+    """Effect of a kill: complete shards at that time, and differences from an uninterrupted run."""
 
     kept: int
     shards: int
@@ -66,11 +66,16 @@ class Interruption:
 
 
 def main() -> None:
-    """Make the archives, score them, and write the table."""
+    """Create the archives, score them, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=10_000, help="in the smaller archive; the larger has 10 times")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=10_000,
+        help="in the smaller archive; the larger one has 10 times as many",
+    )
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--bundle", type=Path, help="folder of the model; the champion or the release by default")
+    parser.add_argument("--bundle", type=Path, help="folder of the bundle; by default the champion or the release")
     asked = parser.parse_args()
     model = ["--bundle", str(asked.bundle)] if asked.bundle else []
     options = ["--workers", str(asked.workers), "--shard-size", str(max(asked.images // 20, 1)), "--no-log", *model]
@@ -79,18 +84,18 @@ def main() -> None:
         small, large = folder / "small", folder / "large"
         load = os.getloadavg()[0]
         make_archive(small, asked.images)
-        _score(small, folder / "warm-up", options)  # the first run on a machine makes the network's graph
+        _score(small, folder / "warm-up", options)  # fills the caches of the machine
         runs = [measure(small, folder / "small-scores", options)]
         interruption = interrupt(small, folder, options)
         make_archive(large, asked.images * TIMES)
         runs.append(measure(large, folder / "large-scores", options))
         failures = [check_failures(folder / f"{archive.name}-scores", archive) for archive in (small, large)]
-    shown = asked.bundle.name if asked.bundle else "the model that answers by default"
+    shown = asked.bundle.name if asked.bundle else "the default model"
     print(results.write(TITLE, table(runs, interruption, failures, asked.workers, shown, load)))
 
 
 def make_archive(folder: Path, images: int) -> None:
-    """Write an archive of phantoms, the same for the same number."""
+    """Write an archive of phantoms that depends on ``images`` only."""
     rng = np.random.default_rng(0)
     causes = itertools.cycle(("normal", "bacteria", "virus"))
     bases = [phantom.draw(rng, next(causes), size=SIZE, difficulty=0.5).pixels for _ in range(min(BASES, images))]
@@ -108,7 +113,7 @@ def make_archive(folder: Path, images: int) -> None:
 
 
 def measure(archive: Path, out: Path, options: list[str]) -> Run:
-    """Score an archive and watch the memory (private to each process, added up)."""
+    """Score an archive; measure time and peak memory (sum of the private memory of all processes)."""
     started, peak = time.perf_counter(), 0
     process = _start(archive, out, options)
     while process.poll() is None:
@@ -121,14 +126,14 @@ def measure(archive: Path, out: Path, options: list[str]) -> Run:
 
 
 def interrupt(archive: Path, folder: Path, options: list[str]) -> Interruption:
-    """Kill a run and all its processes (SIGKILL) when a third of its shards are done, go on, and compare."""
+    """Kill a run (SIGKILL to all processes) after a third of its shards, resume it, and compare the results."""
     expected = pd.read_parquet(folder / "small-scores/scores.parquet")
     shards = len(_shards(folder / "small-scores"))
     out = folder / "killed-scores"
     process = _start(archive, out, options)
     while len(_shards(out)) < shards / 3:
         if process.poll() is not None:
-            sys.exit("the run ended before it could be killed; give it more --images")
+            sys.exit("the run ended before it could be killed. Use more --images.")
         time.sleep(0.01)
     for one in _tree(process.pid):
         one.send_signal(signal.SIGKILL)
@@ -136,34 +141,37 @@ def interrupt(archive: Path, folder: Path, options: list[str]) -> Interruption:
     before = _shards(out)
     _score(archive, out, options)
     after = _shards(out)
-    found = pd.read_parquet(out / "scores.parquet")
+    resumed = pd.read_parquet(out / "scores.parquet")
     facts = ["decision", "probability", "refusal"]
     answers = expected.set_index("file")[facts]
-    again = found.drop_duplicates("file").set_index("file")[facts].reindex(answers.index)
+    again = resumed.drop_duplicates("file").set_index("file")[facts].reindex(answers.index)
     same = ((answers == again) | (answers.isna() & again.isna())).all(axis=1)
     return Interruption(
         kept=len(before),
         shards=shards,
         scored_again=sum(after[shard] != moment for shard, moment in before.items()),
-        lost=len(set(expected["file"]) - set(found["file"])),
-        duplicates=int(found["file"].duplicated().sum()),
+        lost=len(set(expected["file"]) - set(resumed["file"])),
+        duplicates=int(resumed["file"].duplicated().sum()),
         otherwise=int((~same).sum()),
     )
 
 
 def check_failures(out: Path, archive: Path) -> str:
-    """Compare the list of failures with the files that were broken or blanked; return it in words."""
+    """Compare failures.csv with the broken and blank files; return the counts as text."""
     with (out / "failures.csv").open(encoding="utf-8", newline="") as file:
-        told = {row["file"]: row["decision"] for row in csv.DictReader(file)}
+        decisions = {row["file"]: row["decision"] for row in csv.DictReader(file)}
     numbers = {file.relative_to(archive).as_posix(): int(file.stem) for file in archive.rglob("*.jpeg")}
     broken = {name for name, number in numbers.items() if number % BROKEN_EVERY == 0}
     blank = {name for name, number in numbers.items() if number % BLANK_EVERY == 1} - broken
-    found = sum(told.get(name) == "UNREADABLE" for name in broken), sum(told.get(name) == "REFUSED" for name in blank)
-    return f"{found[0]} of {len(broken)} broken files named, {found[1]} of {len(blank)} blank ones refused"
+    counts = (
+        sum(decisions.get(name) == "UNREADABLE" for name in broken),
+        sum(decisions.get(name) == "REFUSED" for name in blank),
+    )
+    return f"{counts[0]} of {len(broken)} broken files reported, {counts[1]} of {len(blank)} blank images refused"
 
 
 def table(runs: list[Run], cut: Interruption, failures: list[str], workers: int, model: str, load: float) -> str:
-    """Return the section."""
+    """Return the section of RESULTS.md."""
     small, large = runs
     rows = "\n".join(
         f"| {run.images:,} | {run.seconds:.0f} | {run.rate:.1f} | {run.peak_bytes / MIB:.0f} | {named} |"
@@ -171,18 +179,18 @@ def table(runs: list[Run], cut: Interruption, failures: list[str], workers: int,
     )
     return f"""
 Command: `python -m benchmarks.scoring --images {small.images}`, {workers} workers on {os.cpu_count()} CPU cores, load
-average {load:.1f} before; read the ratios. Model: {model}. Images: varied phantoms, {SIZE} pixels high, JPEG.
+average {load:.1f} before; compare the ratios. Model: {model}. Images: varied phantoms, {SIZE} pixels high, JPEG.
 
-| images | seconds | images per second | memory of all processes at most, MB | failures |
+| images | seconds | images per second | peak memory of all processes, MB | failures |
 | --- | --- | --- | --- | --- |
 {rows}
 
-With {large.images / small.images:.0f} times as many images it takes {large.seconds / small.seconds:.1f} times as long
+{large.images / small.images:.0f} times as many images take {large.seconds / small.seconds:.1f} times as long
 and {large.peak_bytes / small.peak_bytes:.2f} times the memory.
 
-Killed (SIGKILL to all processes) when {cut.kept} of {cut.shards} shards were done, and started again:
-{cut.scored_again} finished shards scored again, {cut.lost} images lost, {cut.duplicates} twice,
-{cut.otherwise} with another answer than in a run that was left alone.
+Killed (SIGKILL to all processes) when {cut.kept} of {cut.shards} shards were complete, and restarted:
+{cut.scored_again} complete shards scored again,
+{cut.lost} images lost, {cut.duplicates} duplicated, {cut.otherwise} with another result than in an uninterrupted run.
 """
 
 
@@ -197,7 +205,7 @@ def _score(archive: Path, out: Path, options: list[str]) -> None:
 
 
 def _shards(out: Path) -> dict[str, int]:
-    """Return the shards that are done, and when each was written."""
+    """Return the modification time of each complete shard, in nanoseconds."""
     return {file.name: file.stat().st_mtime_ns for file in (out / "shards").glob("*.parquet")}
 
 

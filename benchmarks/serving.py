@@ -1,10 +1,10 @@
-"""How fast images are answered: this service, ``mlflow models serve`` and a plain Flask app, in one run.
+"""Measure latency and throughput of this service, ``mlflow models serve`` and a plain Flask app in one run.
 
     python -m benchmarks.serving
 
-Writes the serving part of benchmarks/RESULTS.md. All answer the same full-size images with the same network (the
-release, or ``--bundle``), one after the other, each in processes of its own, with the load from this process on the
-same machine. The images are the originals in PNEUMONIA_MIRROR, or phantoms of their size where there are none.
+Writes the section "Serving" of benchmarks/RESULTS.md. All servers get the same full-size images and the same network
+(the release, or ``--bundle``), one after the other, each in its own processes; this process creates the load on the
+same machine. The images are the originals in PNEUMONIA_MIRROR, or phantoms of the same size.
 """
 
 import argparse
@@ -32,11 +32,11 @@ import psutil
 from PIL import Image
 
 from benchmarks import results
-from pneumonia import pyfunc
 from pneumonia.data import phantom
+from pneumonia.registry import pyfunc
 
 FULL_SIZE = 1000
-"""Mean height in pixels of the phantoms that stand for originals."""
+"""Mean height of the phantoms, pixels, about that of the originals."""
 IMAGES = 20
 WARM_UP = 20
 CLIENTS = 32
@@ -48,8 +48,8 @@ BOUNDARY = "benchmark"
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """A server: what it is called, how it is started on a port, where it answers, and how a request is put."""
+class Server:
+    """A server to measure: name, command for a port, paths for predictions and readiness, and body of a request."""
 
     name: str
     command: Callable[[int], Sequence[str | Path]]
@@ -60,7 +60,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Load:
-    """What came of a load: seconds of each answered request, those that failed, and how long it lasted."""
+    """Result of a load test: seconds per successful request, number of failed ones, duration in seconds."""
 
     seconds: list[float]
     errors: int
@@ -68,16 +68,16 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answers in a second."""
+        """Successful requests per second."""
         return len(self.seconds) / self.duration
 
     def milliseconds(self, percentile: float) -> float:
-        """Of one request."""
+        """Return a percentile (0 to 100) of the request latency, in milliseconds."""
         return 1000 * float(np.percentile(self.seconds, percentile))
 
 
 def main() -> None:
-    """Run all contestants and write the tables."""
+    """Measure all servers and write the tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--bundle", type=Path, default=Path("release"))
     bundle = parser.parse_args().bundle.resolve()
@@ -88,23 +88,23 @@ def main() -> None:
     loads: dict[str, tuple[Load, Load]] = {}
     memory: list[tuple[int, float]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        for contestant in _contestants(bundle, Path(scratch)):
-            requests = [_request(contestant, image) for image in images]
-            with _running(contestant) as (port, process):
+        for server in _servers(bundle, Path(scratch)):
+            requests = [_request(server, image) for image in images]
+            with _running(server) as (port, process):
                 asyncio.run(_load(port, requests, clients=1, count=WARM_UP))
                 alone = asyncio.run(_load(port, requests, clients=1, count=REQUESTS_OF_ONE))
                 many = asyncio.run(_load(port, requests, clients=CLIENTS, seconds=SECONDS))
-                loads[contestant.name] = alone, many
-                if not memory:  # of this service, which comes first
+                loads[server.name] = alone, many
+                if not memory:  # this service is the first
                     memory = _memory(port, requests, process)
     print(results.write("Serving", _render(loads, memory, machine, of_what)))
 
 
 def _images() -> tuple[list[bytes], str]:
     mirror = Path(os.environ.get("PNEUMONIA_MIRROR", "")) / "originals"
-    found = sorted(mirror.rglob("*.jpeg")) if os.environ.get("PNEUMONIA_MIRROR") else []
-    if found:
-        chosen = random.Random(1).sample(found, min(IMAGES, len(found)))
+    originals = sorted(mirror.rglob("*.jpeg")) if os.environ.get("PNEUMONIA_MIRROR") else []
+    if originals:
+        chosen = random.Random(1).sample(originals, min(IMAGES, len(originals)))
         return [file.read_bytes() for file in chosen], f"{len(chosen)} original radiographs (JPEG)"
     return [_phantom(seed) for seed in range(IMAGES)], f"{IMAGES} phantoms (JPEG) of the originals' size"
 
@@ -116,9 +116,9 @@ def _phantom(seed: int) -> bytes:
     return file.getvalue()
 
 
-def _contestants(bundle: Path, scratch: Path) -> Iterator[Contestant]:
-    serve = "from pneumonia.app.command import serve; serve()"
-    yield Contestant(
+def _servers(bundle: Path, scratch: Path) -> Iterator[Server]:
+    serve = "from pneumonia.cli.serve import serve; serve()"
+    yield Server(
         "this service",
         lambda port: [
             *(sys.executable, "-c", serve, "--bundle", bundle),
@@ -128,7 +128,7 @@ def _contestants(bundle: Path, scratch: Path) -> Iterator[Contestant]:
         "/readyz",
         lambda image: _multipart("files", image),
     )
-    yield Contestant(
+    yield Server(
         "`mlflow models serve`",
         lambda port: [
             *(sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"),
@@ -138,7 +138,7 @@ def _contestants(bundle: Path, scratch: Path) -> Iterator[Contestant]:
         "/ping",
         _invocation,
     )
-    yield Contestant(
+    yield Server(
         "plain Flask, `model.predict`",
         lambda port: [sys.executable, Path(__file__).with_name("plain_flask.py"), bundle / "model.keras", str(port)],
         "/predict",
@@ -170,30 +170,30 @@ def _invocation(image: bytes) -> tuple[str, bytes]:
     return "application/json", json.dumps({"dataframe_split": table}).encode()
 
 
-def _request(contestant: Contestant, image: bytes) -> bytes:
-    """Return a whole HTTP request, made beforehand so that the clients take little of the machine."""
-    kind, body = contestant.body(image)
+def _request(server: Server, image: bytes) -> bytes:
+    """Return a complete HTTP request, prepared beforehand to keep the clients cheap."""
+    kind, body = server.body(image)
     head = (
-        f"POST {contestant.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"
+        f"POST {server.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
 
 @contextmanager
-def _running(contestant: Contestant) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def _running(server: Server) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true"}
     process = subprocess.Popen(
-        [str(part) for part in contestant.command(port)],
+        [str(part) for part in server.command(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=quiet,
     )
     try:
-        _wait(f"http://127.0.0.1:{port}{contestant.ready}", process)
+        _wait(f"http://127.0.0.1:{port}{server.ready}", process)
         yield port, process
     finally:
         family = [process, *psutil.Process(process.pid).children(recursive=True)]
@@ -208,7 +208,7 @@ def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
         try:
             urllib.request.urlopen(address, timeout=5)
             return
-        except urllib.error.HTTPError:  # it answers, that is enough
+        except urllib.error.HTTPError:  # the server responds, which is enough
             return
         except OSError:
             time.sleep(0.2)
@@ -218,7 +218,7 @@ def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
 async def _load(
     port: int, requests: Sequence[bytes], *, clients: int, count: int | None = None, seconds: float | None = None
 ) -> Load:
-    """Let clients ask without a pause, until so many requests or so many seconds."""
+    """Send requests from parallel clients without a pause, up to ``count`` requests or for ``seconds``."""
     took: list[float] = []
     errors = 0
     left = count
@@ -252,7 +252,7 @@ async def _load(
 
 
 async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> tuple[int, bool]:
-    """Send a request, read the answer; return its status and whether the connection can be used again."""
+    """Send a request and read the response; return its status and whether the connection can be reused."""
     writer.write(request)
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     version, status, *_ = head.split(" ", 2)
@@ -262,7 +262,7 @@ async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
 
 
 def _memory(port: int, requests: Sequence[bytes], process: subprocess.Popen[bytes]) -> list[tuple[int, float]]:
-    """Return MB of memory (resident) after each thousand requests."""
+    """Return the resident memory in MB after each thousand requests."""
     server = psutil.Process(process.pid)
     measured = [(0, server.memory_info().rss / 1e6)]
     for done in range(1000, REQUESTS_FOR_MEMORY + 1, 1000):
@@ -275,19 +275,21 @@ def _render(loads: dict[str, tuple[Load, Load]], memory: list[tuple[int, float]]
     ours = next(iter(loads.values()))[1].rate
     return "\n".join(
         [
-            f"Command: `python -m benchmarks.serving`, on {machine}; read the ratios.",
+            f"Command: `python -m benchmarks.serving`, on {machine}; compare the ratios.",
             "",
-            f"{of_what}, the same network, one contestant after the other in one run. This service also looks whether",
-            "the image is familiar, stores its answer in SQLite and keeps the image for the page; the others do not.",
+            f"{of_what}, the same network, one server after the other in one run. This service also checks",
+            "whether the image is familiar, stores the prediction in SQLite and keeps the image for the "
+            "page; the others "
+            "do not.",
             "",
             f"| | p50 ms, 1 client | p99 ms | images per second, {CLIENTS} clients | p50 ms | p99 ms | errors | "
             "throughput of this service as a multiple |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
             *(_row(name, *load, ours) for name, load in loads.items()),
             "",
-            f"Memory of this service (resident, MB) over {REQUESTS_FOR_MEMORY:,} more requests. The images that the "
-            "page can show fill",
-            "a shelf of at most 512 MiB (`Settings.shelf_bytes`); the oldest go when it is full.",
+            f"Memory of this service (resident, MB) over {REQUESTS_FOR_MEMORY:,} more requests. Images for the page "
+            "are cached in at most 512 MiB,",
+            "the oldest are removed first.",
             "",
             f"| requests | {' | '.join(f'{done:,}' for done, _ in memory)} |",
             f"| --- | {' | '.join('---' for _ in memory)} |",

@@ -1,10 +1,10 @@
-"""How fast training is, against a plain Keras script; writes the training part of benchmarks/RESULTS.md.
+"""Compare the training speed with a plain Keras script; write the section "Training speed" of benchmarks/RESULTS.md.
 
     python -m benchmarks.training_speed
 
-Needs ``dvc repro prepare`` to have been run. Every contestant runs in a process of its own, one after the other, from
-the image files on disk to a ROC AUC of 0.98 on the same validation images; imports are not counted. Then single
-training steps are timed, one difference at a time.
+Requires ``dvc repro prepare``. Every program runs in its own process, one after the other, from the image files on
+disk to a ROC AUC of 0.98 on the same validation images; imports are not counted. Then single training steps are timed,
+one change at a time.
 """
 
 import json
@@ -18,41 +18,42 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks import results
+from pneumonia.core import paths
 
 TARGET_AUC = 0.98
 EPOCHS = 4
-RAW, SPLITS = Path("artifacts/raw"), Path("artifacts/splits.parquet")
+RAW, SPLITS = paths.RAW, paths.SPLITS
 PLAIN = Path(__file__).with_name("plain_keras.py")
 STEPS = 8
 
 VARIANTS = {
-    "every layer learns, batch statistics too (plain Keras)": {"train_batch_norm": True, "keep_memory": False},
+    "all layers and batch statistics trained (plain Keras)": {"train_batch_norm": True, "keep_memory": False},
     "batch statistics frozen": {"train_batch_norm": False, "keep_memory": False},
-    "memory kept by the process (pipeline/__init__.py)": {"train_batch_norm": False, "keep_memory": True},
+    "same, freed memory kept by the process (pipeline/__init__.py)": {"train_batch_norm": False, "keep_memory": True},
     "same, batches of 64": {"train_batch_norm": False, "keep_memory": True, "batch_size": 64},
     "same, 160 pixels": {"train_batch_norm": False, "keep_memory": True, "size": 160},
     "same, MobileNetV2 (1.0)": {"train_batch_norm": False, "keep_memory": True, "alpha": 1.0},
 }
-"""What is different in each row of the table of single steps; MobileNetV2 (0.35), 224 pixels, 32 images otherwise."""
+"""Settings of each row of the table of single steps; the default is MobileNetV2 (0.35), 224 pixels, 32 images."""
 
 
 def main() -> None:
-    """Run all contestants and write the table."""
+    """Measure all programs and write the tables."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = _class_folders(Path(scratch))
         plain = {how: _run(PLAIN, str(folder), how, str(TARGET_AUC), str(EPOCHS)) for how in ("all", "head")}
-    contestants = {
+    programs = {
         "plain script, every layer trained": plain["all"],
         "plain script, new head on a frozen backbone": plain["head"],
         "this pipeline, `mobilenetv2`": _run("-m", "benchmarks.training_speed", "pipeline", "mobilenetv2"),
         "this pipeline, `probe`": _run("-m", "benchmarks.training_speed", "pipeline", "probe"),
     }
     steps = {name: _run("-m", "benchmarks.training_speed", "step", name)[-1]["rate"] for name in VARIANTS}
-    print(results.write("Training speed", _render(contestants, steps)))
+    print(results.write("Training speed", _render(programs, steps)))
 
 
 def _class_folders(scratch: Path) -> Path:
-    """Lay out train and validation as ``image_dataset_from_directory`` wants them, by links."""
+    """Link train and validation images into the folders that ``image_dataset_from_directory`` expects."""
     splits = pd.read_parquet(SPLITS)
     for row in splits[splits["subset"] != "test"].itertuples():
         link = scratch / str(row.subset) / str(row.label) / Path(str(row.path)).name
@@ -67,18 +68,18 @@ def _run(*command: str | Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def _render(contestants: dict[str, list[dict[str, float]]], steps: dict[str, float]) -> str:
-    reached = _seconds(contestants["this pipeline, `mobilenetv2`"])
+def _render(programs: dict[str, list[dict[str, float]]], steps: dict[str, float]) -> str:
+    reached = _seconds(programs["this pipeline, `mobilenetv2`"])
     lines = [
-        "Command: `python -m benchmarks.training_speed`, on two CPU cores; machines differ, so read the ratios.",
+        "Command: `python -m benchmarks.training_speed`, on two CPU cores; machines differ, so compare the ratios.",
         "",
-        f"From the image files to a validation ROC AUC of {TARGET_AUC}, one contestant after the other in one run:",
+        f"Time from image files to a validation ROC AUC of {TARGET_AUC}, one program after the other in one run:",
         "",
-        "| | seconds | epochs | AUC then | times as long |",
+        "| | seconds | epochs | final AUC | ratio to `mobilenetv2` |",
         "| --- | --- | --- | --- | --- |",
-        *(_row(name, points, reached) for name, points in contestants.items()),
+        *(_row(name, points, reached) for name, points in programs.items()),
         "",
-        "One training step, forward and back, one difference at a time (MobileNetV2 0.35, 224 pixels, 32 images):",
+        "One training step, forward and backward, one change at a time (MobileNetV2 0.35, 224 pixels, 32 images):",
         "",
         "| | images per second | ratio to the first |",
         "| --- | --- | --- |",
@@ -99,25 +100,25 @@ def _seconds(points: list[dict[str, float]]) -> float | None:
 
 
 class Reached(Exception):
-    """The target has been reached."""
+    """Raised to stop a training that has reached the target."""
 
 
 def train_as_the_pipeline_does(name: str) -> None:
-    """Decode, then train a model of params.yaml until the target; prints a line per epoch as the plain script does.
+    """Decode the images and train a model of params.yaml until the target; print one line per epoch.
 
-    The AUC of a network is that on validation images that are cut and changed at random, as training reports it: it is
-    lower than on the images as they are.
+    The AUC is that of the training history, on augmented validation images; it is lower than on unchanged images.
     """
     import numpy as np
     from sklearn.metrics import roc_auc_score
 
-    from pipeline import conclude
-    from pneumonia import config
-    from pneumonia.images import store as images
-    from pneumonia.inference import predictor
-    from pneumonia.models import fit, probe
+    from pipeline.params import load
+    from pipeline.stages.train import labelled
+    from pneumonia.arrays import store as images
+    from pneumonia.images.decode import decode
+    from pneumonia.training import fit, predict, probe
+    from pneumonia.training.settings import ProbeParams
 
-    params = config.load(Path("params.yaml"))
+    params = load()
     recipe = params.train.models[name]
     splits = pd.read_parquet(SPLITS)
     start = time.perf_counter()
@@ -130,13 +131,22 @@ def train_as_the_pipeline_does(name: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         seen = splits[splits["subset"] != "test"]
-        images.write(seen, RAW, folder, size=params.prepare.size, source="", release="", workers=os.cpu_count() or 1)
+        images.write(
+            seen,
+            RAW,
+            folder,
+            decode=decode,
+            size=params.prepare.size,
+            source="",
+            release="",
+            workers=os.cpu_count() or 1,
+        )
         data = images.read(folder)
-        train, validation = conclude.labelled(data, "train"), conclude.labelled(data, "validation")
+        train, validation = labelled(data, "train"), labelled(data, "validation")
         try:
-            if isinstance(recipe, config.ProbeParams):
+            if isinstance(recipe, ProbeParams):
                 model, _ = probe.fit_probe(recipe, train.images, train.targets, params.train.seed)
-                logits = predictor.logits(model, validation.images, params.evaluate.batch_size)
+                logits = predict.logits(model, validation.images, params.evaluate.batch_size)
                 report(1, float(roc_auc_score(validation.targets.astype(np.int64), logits)))
             else:
                 fit.fit_network(
@@ -155,12 +165,12 @@ def time_steps(name: str) -> None:
     """Time the training step of one variant and print its images per second."""
     variant = {"batch_size": 32, "size": 224, "alpha": 0.35} | VARIANTS[name]
     if variant["keep_memory"]:
-        import pipeline  # noqa: F401  (importing it sets how memory is kept)
+        import pipeline  # noqa: F401  (the import configures memory allocation)
     import keras
     import numpy as np
 
-    from pneumonia.config import FinetuneParams
-    from pneumonia.models import architectures
+    from pneumonia.training import architectures
+    from pneumonia.training.settings import FinetuneParams
 
     batch, size = int(variant["batch_size"]), int(variant["size"])
     params = FinetuneParams(

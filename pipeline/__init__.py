@@ -1,20 +1,19 @@
-"""The entry points of the pipeline, one thin module per stage of dvc.yaml.
+"""The pipeline around the library: stages of dvc.yaml, Kubeflow, and the tools for demo, release and pull requests.
 
-Importing this package sets the environment that all stages run in; what the user has set stays.
+Importing this package sets the environment of stages. It affects speed and log output, not results; values set by the
+user stay.
 """
 
 import ctypes
 import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own chatter hides the progress
-os.environ.setdefault("TF_DETERMINISTIC_OPS", "1")  # the same seed gives the same model
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's messages hide the progress
 os.environ.setdefault("MPLBACKEND", "agg")
 
 if sys.platform == "linux":
-    # Memory once used stays with the process, in one heap. By default glibc hands large freed tensors back to the
-    # system and asks for them anew at every step; on virtual machines training then spends half its time on page
-    # faults.
+    # Keep freed memory in the process, in one heap. By default glibc returns large freed tensors to the system and
+    # requests them again at every step; on virtual machines training then spends half its time on page faults.
     M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8  # of glibc's malloc.h
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):  # musl has none

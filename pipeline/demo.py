@@ -1,10 +1,9 @@
-"""``make demo``: the whole DAG on embedded phantoms, in a folder of its own that the real pipeline never sees.
+"""``make demo``: the whole DAG on embedded phantoms, in a folder of its own.
 
 The folder is a small DVC project without git: a copy of dvc.yaml and of the code, and params.yaml with `CHANGES`. A
 second call refreshes the copy, and DVC runs only what changed.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,9 @@ from typing import Any
 import yaml
 
 from pipeline import project
+from pneumonia.core import files, paths
+from pneumonia.evaluation.evaluation_report import MetricsReport
+from pneumonia.registry.registration_report import Registration
 
 DVC = (sys.executable, "-m", "dvc")
 PROJECT = project.ROOT
@@ -22,7 +24,7 @@ DEMO = PROJECT / "demo"
 CHANGES: dict[str, Any] = {
     "data": {"source": "phantom", "phantom": {"patients": 500, "difficulty": 0.3}},
     "prepare": {"size": 128},
-    # No download of weights, and so no models that stand on them: two networks from scratch.
+    # Models with ImageNet weights are left out, because the demo downloads nothing: two networks from scratch.
     "train": {
         "models": {
             "probe": None,
@@ -39,25 +41,25 @@ CHANGES: dict[str, Any] = {
     },
     "register": {"name": "pneumonia-phantom"},
 }
-"""Laid over params.yaml; None takes a key away."""
+"""Changes of params.yaml; None removes a key."""
 
 
-def main() -> None:
-    """Run the DAG on phantoms and print what came of it."""
-    make_project(DEMO, CHANGES)
-    print(f"The whole pipeline on phantoms (drawings, not patients), in {DEMO}", flush=True)
-    code = subprocess.run([*DVC, "repro"], cwd=DEMO, env=environment(DEMO), check=False).returncode
+def main(folder: Path = DEMO, changes: Mapping[str, Any] = CHANGES) -> None:
+    """Run the DAG on phantoms in a folder, and print the results."""
+    make_project(folder, changes)
+    print(f"The whole pipeline on phantoms (drawings, not patients), in {folder}", flush=True)
+    code = subprocess.run([*DVC, "repro"], cwd=folder, env=environment(folder), check=False).returncode
     if code:
         sys.exit(code)
-    _print_results(DEMO)
+    _print_results(folder)
 
 
 def make_project(folder: Path, changes: Mapping[str, Any]) -> None:
-    """Put a DVC project without git into ``folder``: this project's DAG and code, and its params with ``changes``."""
+    """Create a DVC project without git in ``folder``: this project's DAG and code, and its params with ``changes``."""
     project.copy(folder)
-    params = yaml.safe_load((PROJECT / "params.yaml").read_text(encoding="utf-8"))
+    params = yaml.safe_load((PROJECT / paths.PARAMS).read_text(encoding="utf-8"))
     changed = yaml.safe_dump(project.merged(params, changes), sort_keys=False)
-    (folder / "params.yaml").write_text(changed, encoding="utf-8")
+    (folder / paths.PARAMS).write_text(changed, encoding="utf-8")
     project.make_dvc(folder)
 
 
@@ -74,23 +76,23 @@ def _print_results(folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    metrics = json.loads((folder / "reports/metrics.json").read_text(encoding="utf-8"))
-    registered = json.loads((folder / "reports/registered.json").read_text(encoding="utf-8"))
     columns = ("roc_auc", "accuracy", "sensitivity", "specificity")
     table = Table("model", *columns, title="Phantom test set")
-    for model, subsets in metrics.items():
-        table.add_row(model, *(f"{subsets['test'][column]:.3f}" for column in columns))
+    for file in sorted((folder / paths.METRICS).glob("*.json")):
+        test = files.read_json(file, MetricsReport).root["test"]
+        table.add_row(file.stem, *(f"{test[column]:.3f}" for column in columns))
+    registered = files.read_json(folder / paths.REGISTRATION, Registration)
     console = Console()
     console.print()
     console.print(table)
     console.print(
-        f"Registered: {registered['model']} as {registered['name']} (it has the best {registered['metric']} on "
-        f"{registered['subset']} validation images), alias {registered['alias']}, marked as a phantom model.\n"
-        "The models that stand on ImageNet weights are left out here: the demo downloads nothing.\n\n"
+        f"Registered: {registered.model} as {registered.name} (it has the best {registered.metric} on "
+        f"{registered.subset} validation images), alias {registered.alias}, marked as a phantom model.\n"
+        "Models with ImageNet weights are left out: the demo downloads nothing.\n\n"
         "Next:\n"
-        "  make ui STORE=demo   the runs, curves and figures in the MLflow UI\n"
+        "  make ui STORE=demo   runs, curves and figures in the MLflow UI\n"
         "  make repro           the same pipeline on the real radiographs (downloads 1.2 GB)\n"
-        "  make help            everything else",
+        "  make help            all other targets",
         highlight=False,
     )
 

@@ -1,4 +1,4 @@
-"""How dvc.lock fits the working tree, as `dvc status` has it: results that are stale, results that were edited."""
+"""Compare dvc.lock with the working tree by `dvc status`: stale stages and edited results."""
 
 import json
 import subprocess
@@ -6,24 +6,24 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pneumonia.errors import EvidenceError
-from pneumonia.evaluation.changes_report import Lock
+from pneumonia.core.errors import EvidenceError
+from pneumonia.reports.report_context import LockState
 
 
-def read() -> Lock:
+def read() -> LockState:
     """Compare dvc.lock with code, parameters, data and results in the current folder.
 
-    Whatever git ignores (artifacts/, the MLflow store) is left aside: where nothing was pulled it is missing, and
-    that makes no result stale.
+    Files that git ignores (artifacts/, the MLflow store) are not considered: they may be missing because nothing was
+    pulled, which makes no result stale.
 
     Raises:
-        EvidenceError: DVC cannot tell.
+        EvidenceError: `dvc status` failed.
     """
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise EvidenceError(f"`dvc status` failed: {done.stderr.strip()}. Mend dvc.yaml and dvc.lock, then run again.")
+        raise EvidenceError(f"`dvc status` failed: {done.stderr.strip()}. Fix dvc.yaml and dvc.lock, then run again.")
     status: dict[str, list[Any]] = json.loads(done.stdout)
     ignored = _ignored({path for changes in status.values() for path in _paths(changes)})
     stale = {stage: list(_reasons(stage, changes, ignored)) for stage, changes in status.items()}
@@ -34,7 +34,7 @@ def read() -> Lock:
         for path in _changed(changes, "changed outs")
         if path not in ignored
     }
-    return Lock(stale={stage: reasons for stage, reasons in stale.items() if reasons}, edited=sorted(edited))
+    return LockState(stale={stage: reasons for stage, reasons in stale.items() if reasons}, edited=sorted(edited))
 
 
 def _reasons(stage: str, changes: Iterable[Any], ignored: set[str]) -> Iterator[str]:
@@ -50,12 +50,12 @@ def _reasons(stage: str, changes: Iterable[Any], ignored: set[str]) -> Iterator[
 
 
 def _is_pinned(stage: str) -> bool:
-    """Return whether this is no stage but files that people write and pin, as data.dvc does."""
+    """Return whether the name is that of a .dvc file, which pins files that no stage makes."""
     return stage.endswith(".dvc")
 
 
 def _changed(changes: Iterable[Any], kind: str) -> dict[str, Any]:
-    """Return what changed by path: a word, or of a params file what became of each key."""
+    """Return the changes by path: a word, or for a params file a word per key."""
     return {
         path: what for change in changes if isinstance(change, Mapping) for path, what in change.get(kind, {}).items()
     }
@@ -66,7 +66,7 @@ def _paths(changes: Iterable[Any]) -> set[str]:
 
 
 def _ignored(paths: set[str]) -> set[str]:
-    """Return those of the paths that git ignores."""
+    """Return the paths that git ignores."""
     done = subprocess.run(
         ["git", "check-ignore", "--stdin", "-z"], input="\0".join(paths), capture_output=True, text=True, check=False
     )

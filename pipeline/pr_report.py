@@ -1,6 +1,6 @@
-"""Report what the working tree changes against the merge base with another commit: `make report BASE=origin/main`.
+"""Compare the working tree with the merge base with another commit: `make report BASE=origin/main`.
 
-All of it is read from git: dvc.lock, params.yaml and reports/. No DVC remote, artifacts or network are needed.
+The report is made from files in git: dvc.lock, params.yaml and reports/. It needs no DVC remote, artifacts or network.
 """
 
 import argparse
@@ -11,55 +11,62 @@ import tempfile
 from pathlib import Path
 
 from pipeline import lock_state, stage
-from pneumonia import config
-from pneumonia.errors import EvidenceError
-from pneumonia.evaluation import changes_plots, figures, gate
-from pneumonia.evaluation import changes_report as text
-from pneumonia.evaluation.changes import State, compare
+from pipeline.params import Params
+from pneumonia.core import paths, settings
+from pneumonia.core.errors import EvidenceError
+from pneumonia.evaluation import figures
+from pneumonia.registry import gate
+from pneumonia.registry.promotion_evidence import Evidence
+from pneumonia.registry.settings import PromoteParams
+from pneumonia.reports import changes_plots, changes_report
+from pneumonia.reports.changes import compare
+from pneumonia.reports.project_state import State
+from pneumonia.reports.report_context import ReportContext
 
-COMPARED = ("data.dvc", "params.yaml", "reports")
+COMPARED = ("data.dvc", "params.yaml", "operations.yaml", "reports")
 REPORT = "report.md"
 
 
-def main(params: config.Params, base: str, output: Path) -> None:
-    """Write report.md and pictures into the folder ``output``, and print the short part."""
+def main(params: Params, base: str, output: Path) -> None:
+    """Write report.md and pictures into the folder ``output``, and print the summary."""
     commit = merge_base(base)
     change = State.read(Path())
-    candidate = gate.Evidence.read(Path("reports"))
+    candidate = Evidence.read(paths.REPORTS)
     with tempfile.TemporaryDirectory() as scratch:
         extract(commit, Path(scratch))
         before, champion, notes = _base(Path(scratch))
-    found = compare(before, change)
-    verdict = gate.judge(candidate, champion, params.promote, phantoms_may_lead=gate.PHANTOM in params.register_.name)
+    changes = compare(before, change)
+    policy = settings.read_section(paths.OPERATIONS, "promote", PromoteParams)
+    verdict = gate.judge(candidate, champion, policy, phantoms_may_lead=gate.PHANTOM in params.register_.name)
     lock = lock_state.read()
-    setting = text.Setting(
+    context = ReportContext(
         base=f"`{commit[:10]}`, the merge base with `{base}`", change=_head(), data=change.data, notes=notes
     )
     old = None if before.challenger is None else (before, before.challenger)
-    new = (change, found.challenger.change)
-    short = text.summary(found, verdict, lock, setting)
-    parts = text.details(found, verdict, lock, changes_plots.charts(old, new))
+    new = (change, changes.challenger.change)
+    short = changes_report.summary(changes, verdict, lock, context)
+    sections = changes_report.details(changes, verdict, lock, changes_plots.charts(old, new))
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
-    (output / REPORT).write_text(text.fitted(short, parts), encoding="utf-8")
+    (output / REPORT).write_text(changes_report.fitted(short, sections), encoding="utf-8")
     for name, picture in changes_plots.pictures(old, new).items():
         figures.save(picture, output / f"{name}.png")
-    print(f"{short}\nAll of it, with pictures: {output / REPORT}")
+    print(f"{short}\nFull report with pictures: {output / REPORT}")
 
 
 def merge_base(base: str) -> str:
-    """Return the commit at which HEAD left ``base``.
+    """Return the merge base of ``base`` and HEAD.
 
     Raises:
-        EvidenceError: git does not know it, or the two have no history in common.
+        EvidenceError: the folder is not in git, git does not know ``base``, or the histories are unrelated.
     """
     if _git("rev-parse", "--is-inside-work-tree") is None:
-        raise EvidenceError("the report compares commits, and this folder is not in git. Run it in a clone.")
+        raise EvidenceError("the report compares commits, but this folder is not in git. Run it in a clone.")
     shallow = _git("rev-parse", "--is-shallow-repository") == "true"
     deeper = " This clone is shallow: run `git fetch --unshallow` first." if shallow else ""
     if _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}") is None:
         raise EvidenceError(
-            f"git knows no commit {base!r} to compare with. Fetch it (`git fetch origin`), or name another: "
+            f"git has no commit {base!r} to compare with. Fetch it (`git fetch origin`), or name another: "
             f"`make report BASE=main`.{deeper}"
         )
     commit = _git("merge-base", base, "HEAD")
@@ -69,33 +76,34 @@ def merge_base(base: str) -> str:
 
 
 def extract(commit: str, folder: Path) -> None:
-    """Write what is compared, as it was at a commit, into a folder; the working tree is left alone."""
-    there = _git("ls-tree", "--name-only", commit, "--", *COMPARED)
-    if there:
-        archive = subprocess.Popen(["git", "archive", commit, "--", *there.split("\n")], stdout=subprocess.PIPE)
+    """Write the compared files of a commit into a folder, without changing the working tree."""
+    existing = _git("ls-tree", "--name-only", commit, "--", *COMPARED)
+    if existing:
+        archive = subprocess.Popen(["git", "archive", commit, "--", *existing.split("\n")], stdout=subprocess.PIPE)
         with archive, tarfile.open(fileobj=archive.stdout, mode="r|") as files:
             files.extractall(folder, filter="data")
 
 
-def _base(folder: Path) -> tuple[State, gate.Evidence | None, list[str]]:
-    """Return the base's state, the evidence for its challenger, and notes on what of them cannot be had.
+def _base(folder: Path) -> tuple[State, Evidence | None, list[str]]:
+    """Return the base's state, the evidence on its challenger, and notes on missing parts.
 
-    Reports that an older version of the project has written may lack what is compared; the report does without.
+    Reports that another version of the project wrote cannot be compared; they are left out with a note.
     """
-    notes = []
     try:
         before = State.read(folder)
     except EvidenceError as error:
-        notes.append(f"The base's reports are of another layout, and are left out: {_relative(error, folder)}")
-        shutil.rmtree(folder / "reports")
-        before = State.read(folder)
+        note = (
+            "The base's reports have another layout, so its models cannot be compared with those of the change: "
+            f"{_relative(error, folder)}"
+        )
+        return State.read_without_models(folder), None, [note]
     if before.challenger is None:
-        return before, None, notes or ["The base has no reports: there is nothing to compare with."]
+        return before, None, ["The base has no reports: there is nothing to compare with."]
     try:
-        return before, gate.Evidence.read(folder / "reports"), notes
+        return before, Evidence.read(folder / paths.REPORTS), []
     except EvidenceError as error:
-        told = f"The gate has no champion to compare with, for the base lacks evidence: {_relative(error, folder)}"
-        return before, None, [told]
+        note = f"The gate has no champion to compare with, because the base lacks evidence: {_relative(error, folder)}"
+        return before, None, [note]
 
 
 def _relative(error: EvidenceError, folder: Path) -> str:
@@ -109,7 +117,7 @@ def _head() -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    """Return what git answers, None where it fails."""
+    """Return the output of git, None where it fails."""
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else None
 

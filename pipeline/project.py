@@ -1,4 +1,4 @@
-"""This project as a folder of its own: the DAG and the code, for a demo or a pod, without git and without results."""
+"""Copies of this project in other folders, for a demo or a pod: definition and code, without git and results."""
 
 import shutil
 from collections.abc import Mapping
@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-FILES = ("dvc.yaml", "data.dvc", ".dvcignore")
+FILES = ("dvc.yaml", "operations.yaml", "data.dvc", ".dvcignore")
 FOLDERS = ("data", "pipeline", "src")
 
 
 def copy(folder: Path) -> None:
-    """Put DAG, code and dataset definition into a folder; what is there of an earlier copy gives way."""
+    """Copy DAG, code and dataset definition into a folder; an earlier copy is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copyfile(ROOT / name, folder / name)
@@ -21,31 +21,36 @@ def copy(folder: Path) -> None:
 
 
 def merged(params: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the params with changes laid over them; None takes a key away."""
-    laid = dict(params) | {
+    """Return params with changes merged in, section by section; None removes a key.
+
+    Examples:
+        >>> merged({"prepare": {"size": 224}, "split": {"seed": 42}}, {"prepare": {"size": 64}, "split": None})
+        {'prepare': {'size': 64}}
+    """
+    result = dict(params) | {
         key: merged(params.get(key, {}), value) if isinstance(value, Mapping) else value
         for key, value in changes.items()
     }
-    return {key: value for key, value in laid.items() if value is not None}
+    return {key: value for key, value in result.items() if value is not None}
 
 
-def make_dvc(folder: Path, remote: Mapping[str, Any] | None = None, *, passing: bool = False) -> None:
-    """Make a folder a DVC project without git, unless it is one; its default remote is ``remote`` where given.
+def make_dvc(folder: Path, remote: Mapping[str, Any] | None = None, *, temporary: bool = False) -> None:
+    """Make a folder a DVC project without git, unless it is one already, and set its default remote.
 
     Args:
-        folder: an existing folder.
-        remote: options of the remote, ``url`` among them, as `dvc remote modify` names them.
-        passing: the folder will be gone soon; DVC then keeps nothing about it elsewhere.
+        folder: existing folder.
+        remote: options of the default remote, as `dvc remote modify` names them, with ``url``; None keeps the remote.
+        temporary: whether the folder will be deleted; DVC then keeps no files about it outside of the folder.
     """
     from dvc.repo import Repo
 
-    settings_file = folder / ".dvc/config"
-    if not settings_file.exists():
-        settings_file.parent.mkdir()
-        settings_file.write_text("[core]\n    no_scm = true\n", encoding="utf-8")
+    config = folder / ".dvc/config"
+    if not config.exists():
+        config.parent.mkdir()
+        config.write_text("[core]\n    no_scm = true\n", encoding="utf-8")
     with Repo(str(folder)) as repo, repo.config.edit() as settings:
         settings["core"] |= {"analytics": False, "check_update": False, "autostage": False}
-        if passing:
+        if temporary:
             settings["core"]["site_cache_dir"] = str(folder / ".dvc/site")
         if remote is not None:
             settings["core"]["remote"] = "storage"

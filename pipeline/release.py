@@ -1,133 +1,137 @@
-"""The network in release/ (`make release`): trained on the images of `dvc repro`, for longer than a stage may.
+"""The network in release/ (`make release`): trained on the images of `dvc repro`, for longer than a stage may take.
 
-``train`` writes the bundle, ``judge`` all that is said of it: release/reports/ and MODEL_CARD.md, ``profile`` what
-`pneumonia monitor` compares predictions with: release/monitoring.parquet. A training that is
-killed goes on where it was.
+``train`` fits the networks and averages them. ``calibrate`` writes the bundle from that network or, where there is
+none, from the weights that release/ already has. ``evaluate`` writes release/reports/ and MODEL_CARD.md, ``profile``
+the reference profile for `pneumonia monitor`. An interrupted training resumes.
 """
 
 import functools
-import json
-import shutil
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from pipeline import audit, conclude, evaluate, monitor, stage
-from pipeline import facts as header
-from pneumonia import config, tracking
+import pandas as pd
+
+from pipeline import live_curves, stage
+from pipeline.params import Params
+from pipeline.stages import audit, calibrate, evaluate, profile
+from pipeline.stages.train import labelled
+from pneumonia.arrays import store
+from pneumonia.audit.audit_report import DataAudit
+from pneumonia.bundle import bundle as bundles
+from pneumonia.core import files, paths, settings
+from pneumonia.core.errors import ConfigError
 from pneumonia.data import definition
-from pneumonia.errors import ConfigError
-from pneumonia.evaluation import judgement, model_card, shortcuts_report
-from pneumonia.images import store as images
-from pneumonia.models import bundle as bundles
-from pneumonia.models import fit, soup
+from pneumonia.evaluation import comparison
+from pneumonia.evaluation.evaluate import evaluate as evaluate_model
+from pneumonia.evaluation.evaluate import headlines
+from pneumonia.evaluation.prediction_table import predictions_table, read_predictions
+from pneumonia.inference.runtime import Runtime
 from pneumonia.monitoring import profile as profiles
+from pneumonia.registry.registration_report import Registration
+from pneumonia.reports import model_card
+from pneumonia.training import network_file, soup, training
+from pneumonia.training.settings import ReleaseParams
 
 NAME = "release"
-IMAGES = Path("artifacts/images")
-CHECKPOINTS = Path("artifacts/checkpoints")
-RELEASE = Path("release")
-REPORTS = RELEASE / "reports"
+NETWORK = paths.NETWORKS / NAME / "model.keras"
+REPORTS = paths.RELEASE / "reports"
+PROVENANCE = paths.RELEASE / "provenance.json"
 CARD = Path("MODEL_CARD.md")
-DATASET = Path("data/kermany.yaml")
-REGISTERED = Path("reports/registered.json")
-DATA_AUDIT = Path("reports/shortcuts.json")
 
 
-def main(params: config.Params, commands: list[str]) -> None:
+def main(params: Params, commands: list[str]) -> None:
     """Run the commands in turn."""
-    known: dict[str, Callable[[config.Params], None]] = {"train": train, "judge": judge, "profile": profile}
-    if unknown := set(commands) - set(known):
-        raise ConfigError(f"expected {' or '.join(known)}, got {', '.join(sorted(unknown))}.")
-    for command in commands:
-        known[command](params)
-
-
-def train(params: config.Params) -> None:
-    """Train the networks of all seeds, average them, and write the bundle."""
-    data = images.read(IMAGES)
-    description = tracking.RunDescription(
-        NAME,
-        params.release.recipe.kind,
-        conclude.lineage(data),
-        conclude.parameters(params, params.release.seeds, params.release.recipe),
-        conclude.git_commit(),
-    )
-    with tracking.start_run(tracking.open_store(Path()), description) as run:
-        train, validation = conclude.labelled(data, "train"), conclude.labelled(data, "validation")
-        networks = [_network(params.release.recipe, train, validation, seed, run) for seed in params.release.seeds]
-        model = soup.average(networks)
-        bundle, _ = conclude.conclude(
-            RELEASE,
-            model,
-            data,
-            params,
-            compact=True,
-            name=NAME,
-            kind=params.release.recipe.kind,
-            parameters=dict(description.parameters),
-            git_commit=description.git_commit,
-            mlflow_run_id=run.run_id,
-        )
-        run.log_bundle(bundle)
-    for seed in params.release.seeds:
-        shutil.rmtree(_checkpoint(seed))
-
-
-def judge(params: config.Params) -> None:
-    """Judge and audit the bundle as the stages do theirs, compare it with the challenger, and write the model card."""
-    data, bundle = images.read(IMAGES), bundles.read(RELEASE)
-    facts = header.of(data)
-    challenger = bundles.read(evaluate.BUNDLES / json.loads(REGISTERED.read_text())["model"])
-    seen = {
-        found.card.name: evaluate.answers(found.folder, data, facts, params.evaluate.batch_size)
-        for found in (bundle, challenger)
+    known: dict[str, Callable[[Params, ReleaseParams], None]] = {
+        "train": train,
+        "calibrate": write_bundle,
+        "evaluate": write_reports,
+        "profile": write_profile,
     }
-    cards = {found.card.name: found.card for found in (bundle, challenger)}
-    cuts = evaluate.size_cuts(data, facts)
-    judged = judgement.judge(bundle.card, seen[NAME], cuts, params.evaluate)
-    comparison = judgement.compare(cards, seen, challenger.card.name, params.evaluate.bootstrap)
-    test = data.rows("test")
-    audited = audit.audit_model(RELEASE, data.images[test], data.index.iloc[test], facts, params)
-    shortcuts = shortcuts_report.assemble(json.loads(DATA_AUDIT.read_text())["data"], {NAME: audited}, params.audit)
-    stage.write_json(REPORTS / "judgement.json", judged)
-    stage.write_json(REPORTS / "comparison.json", comparison)
-    stage.write_json(REPORTS / "shortcuts.json", shortcuts)
-    evaluate.predictions(bundle.card, seen[NAME], data).to_csv(REPORTS / "predictions.csv", index=False)
-    published = definition.load(DATASET) if data.source == "kermany" else None
-    page = model_card.render(bundle.card, judged, shortcuts, comparison, published=published, command="make release")
-    CARD.write_text(page, encoding="utf-8")
-    print(evaluate.headlines({NAME: judged}))
-    print(f"shortcut audit: {audited['verdict']}")
+    if unknown := set(commands) - set(known):
+        raise ConfigError(f"expected {', '.join(known)}, got {', '.join(sorted(unknown))}.")
+    release = settings.read_section(paths.OPERATIONS, "release", ReleaseParams)
+    for command in commands:
+        known[command](params, release)
 
 
-def profile(params: config.Params) -> None:
-    """Note what the bundle says of validation images."""
-    monitor.of_validation(RELEASE, images.read(IMAGES).index).to_parquet(RELEASE / profiles.FILE)
-
-
-def _network(
-    recipe: config.FinetuneParams,
-    train: fit.LabelledImages,
-    validation: fit.LabelledImages,
-    seed: int,
-    run: tracking.Run,
-) -> Any:
-    model, _ = fit.fit_network(
-        recipe,
-        train,
-        validation,
-        seed=seed,
-        checkpoint=_checkpoint(seed),
-        on_epoch=lambda epoch, values: run.log_metrics({f"seed_{seed}/{k}": v for k, v in values.items()}, epoch),
+def train(params: Params, release: ReleaseParams) -> None:
+    """Train the networks of all seeds, and write the network with the mean of their weights."""
+    data = store.read(paths.IMAGES)
+    parameters = _parameters(release)
+    run_file = paths.CHECKPOINTS / f"{NAME}.run_id"
+    with live_curves.follow(NAME, release.recipe.kind, data, parameters, run_file) as curves:
+        networks = [
+            training.train(
+                release.recipe,
+                labelled(data, "train"),
+                labelled(data, "validation"),
+                seed=seed,
+                checkpoint=paths.CHECKPOINTS / f"{NAME}-{seed}",
+                on_epoch=functools.partial(_log_seed, curves, seed),
+            )[0]
+            for seed in release.seeds
+        ]
+        network_file.save(soup.average(networks), NETWORK, float16=True)
+        curves.finish(files.sha256(NETWORK))
+    files.write_json(
+        PROVENANCE,
+        {"git_commit": live_curves.git_commit(), "trained": datetime.now(UTC).strftime("%Y-%m-%d")},
     )
-    return model
 
 
-def _checkpoint(seed: int) -> Path:
-    return CHECKPOINTS / f"{NAME}-{seed}"
+def write_bundle(params: Params, release: ReleaseParams) -> None:
+    """Calibrate the network and write the bundle."""
+    network = NETWORK if NETWORK.is_file() else paths.RELEASE / bundles.MODEL_FILE
+    calibrate.calibrate(paths.RELEASE, NAME, release.recipe.kind, network, _parameters(release), params)
+
+
+def write_reports(params: Params, _: ReleaseParams) -> None:
+    """Evaluate and audit the bundle as the stages do, compare it with the challenger, and write the model card."""
+    data, metadata = store.read(paths.IMAGES), pd.read_parquet(paths.HEADER_METADATA)
+    runtime = Runtime.load(paths.RELEASE)
+    card = runtime.bundle.card
+    subsets = evaluate.score(runtime, data, metadata, params.evaluate.batch_size)
+    report = evaluate_model(card, subsets, evaluate.size_cuts(data, metadata), params.evaluate)
+    predictions = predictions_table(card, subsets)
+    challenger = files.read_json(paths.REGISTRATION, Registration).model
+    compared = comparison.compare(
+        {NAME: predictions, challenger: read_predictions(paths.PREDICTIONS / f"{challenger}.csv")},
+        challenger,
+        params.evaluate.bootstrap,
+    )
+    audited = audit.audit(runtime, data, metadata, params)
+    files.write_json(REPORTS / "evaluation.json", report)
+    files.write_json(REPORTS / "comparison.json", compared)
+    files.write_json(REPORTS / "audit.json", audited)
+    files.write_csv(REPORTS / "predictions.csv", predictions)
+    page = model_card.render(
+        card,
+        report,
+        files.read_json(paths.DATA_AUDIT, DataAudit),
+        audited,
+        compared,
+        published=definition.load(paths.DATASET_DEFINITION) if card.data.source == "kermany" else None,
+        command="make release",
+    )
+    files.write_text(CARD, page)
+    print(headlines({NAME: report}))
+    print(f"Shortcut audit: {audited.verdict}")
+
+
+def write_profile(_: Params, __: ReleaseParams) -> None:
+    """Build the reference profile of the bundle."""
+    profiles.write(profile.build(Runtime.load(paths.RELEASE)), paths.RELEASE / profiles.FILE)
+
+
+def _parameters(release: ReleaseParams) -> dict[str, str | int | float | bool]:
+    return settings.flatten({"seeds": release.seeds} | release.recipe.model_dump())
+
+
+def _log_seed(curves: live_curves.LiveCurves, seed: int, epoch: int, metrics: dict[str, float]) -> None:
+    curves.log(epoch, {f"seed_{seed}/{name}": value for name, value in metrics.items()})
 
 
 if __name__ == "__main__":
-    stage.run(functools.partial(main, commands=sys.argv[1:] or ["train", "judge", "profile"]))
+    stage.run(functools.partial(main, commands=sys.argv[1:] or ["train", "calibrate", "evaluate", "profile"]))

@@ -1,4 +1,4 @@
-"""What all tests share: the real radiographs, where they are at hand, and databases."""
+"""Fixtures of all tests: the real radiographs, if available, and databases."""
 
 import os
 import shutil
@@ -11,8 +11,38 @@ from typing import Any
 
 import psycopg
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 import pipeline  # noqa: F401  (the environment that stages run in: quiet and deterministic)
+from tests.support import mlflow_store
+
+# Parallel test workers share the cores: with one thread each, scikit-learn trains small models 16 times as fast.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests start many processes on the same code: compile it once.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+
+
+# Files whose tests take longest start first, so that no worker is left with them at the end.
+FIRST = ("tests/e2e/", "tests/unit/training/", "tests/pipeline/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((i for i, folder in enumerate(FIRST) if item.nodeid.startswith(folder)), 9))
+
+
+class OneWorkerPerSharedFixture(LoadScopeScheduling):
+    """Run the tests of a file in one worker, and all tests on the finished project in one: fixtures are made once.
+
+    pytest-xdist has this as ``--dist loadgroup``, which pytest 9.2 silently ignores (xdist 3.8).
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "project" if file.startswith("tests/e2e/") and "kubeflow" not in file else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWorkerPerSharedFixture:
+    return OneWorkerPerSharedFixture(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -26,26 +56,33 @@ def mirror() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server of its own, on a socket in a folder of its own."""
+    """The URL of a PostgreSQL server for these tests, on a socket in a temporary folder."""
     programs = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None, key=lambda folder: int(folder.parent.name))
     if programs is None:
         pytest.skip("PostgreSQL is not installed; on a new machine `make test` installs it")
     folder = Path(tempfile.mkdtemp(prefix="pg"))
-    told: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+    process: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         shutil.chown(folder, "postgres")
-        told["user"] = "postgres"
+        process["user"] = "postgres"
     data = folder / "data"
     subprocess.run(
-        [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"], check=True, **told
+        [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"], check=True, **process
     )
     options = f"-k {folder} -c listen_addresses='' -c fsync=off"
     try:
-        subprocess.run([programs / "pg_ctl", "-D", data, "-o", options, "-w", "start"], check=True, **told)
+        subprocess.run([programs / "pg_ctl", "-D", data, "-o", options, "-w", "start"], check=True, **process)
         yield f"postgresql://postgres@/postgres?host={folder}"
-        subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"], check=True, **told)
+        subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"], check=True, **process)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with an empty MLflow store; `mlflow_store.copy` it instead of creating the schema in every test."""
+    workers = tmp_path_factory.getbasetemp()
+    return mlflow_store.migrated(workers.parent if "PYTEST_XDIST_WORKER" in os.environ else workers)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,4 +1,4 @@
-"""`.github/comment.py` against a server that plays GitHub's API."""
+"""`.github/comment.py` against a fake of GitHub's API."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.github_api import BOT, HEAD, MARKER, GitHub, comment, pull, served, zipped
+from tests.support.github_api import BOT, HEAD, MARKER, GitHub, comment, pull, served, zipped
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def test_writes_a_first_comment_on_the_pull_request_at_the_head(github: GitHub) 
     assert body.endswith("\n\n## Model report\n")
 
 
-def test_updates_its_own_comment_behind_a_page_of_others(github: GitHub) -> None:
+def test_updates_its_own_comment_on_the_second_page(github: GitHub) -> None:
     talk = [comment(i, "What a change!", {"login": "a-colleague"}) for i in range(130)]
     github.comments = [*talk, comment(500, f"{MARKER}\nolder", BOT), comment(501, "thanks", {"login": "a-colleague"})]
     github.run()
     assert [written[:2] for written in github.written] == [("PATCH", "/issues/comments/500")]
 
 
-def test_finds_the_pull_request_behind_a_page_of_others(github: GitHub) -> None:
+def test_finds_the_pull_request_on_the_second_page(github: GitHub) -> None:
     github.pulls = [*(pull(1000 + i, f"{i:040x}") for i in range(250)), pull(7, HEAD)]
     github.run()
     assert [written[:2] for written in github.written] == [("POST", "/issues/7/comments")]
@@ -45,28 +45,26 @@ def test_finds_the_pull_request_behind_a_page_of_others(github: GitHub) -> None:
         comment(9, f"{MARKER}\nof an account that is gone", None),
     ],
 )
-def test_leaves_a_comment_with_a_forged_marker_alone(github: GitHub, forged: dict[str, Any]) -> None:
+def test_does_not_update_a_comment_with_a_forged_marker(github: GitHub, forged: dict[str, Any]) -> None:
     github.comments = [forged]
     github.run()
     assert [written[:2] for written in github.written] == [("POST", "/issues/7/comments")]
 
 
 @pytest.mark.parametrize("pulls", [[pull(7, HEAD, "closed")], [pull(7, "bb" * 20)], []])
-def test_says_nothing_where_the_pull_request_is_closed_or_has_moved_on(
-    github: GitHub, pulls: list[dict[str, Any]]
-) -> None:
+def test_posts_nothing_if_the_pull_request_is_closed_or_updated(github: GitHub, pulls: list[dict[str, Any]]) -> None:
     github.pulls = pulls
     assert "Nothing to do" in github.run().stdout
     assert github.written == []
 
 
-def test_refuses_to_guess_between_two_pull_requests(github: GitHub) -> None:
+def test_refuses_two_pull_requests_with_the_same_head(github: GitHub) -> None:
     github.pulls.append(pull(8, HEAD))
     assert "[7, 8]" in github.run(expected=1).stderr
     assert github.written == []
 
 
-def test_calls_nobody_and_hides_nothing(github: GitHub) -> None:
+def test_mentions_nobody_and_removes_html_comments(github: GitHub) -> None:
     report = f"@team/all (@somebody) _@x train@cnn\n{MARKER}<!-- hidden -->\x1b[31m\u202eright to left"
     github.archive = zipped(report_md=report.encode())
     github.run()
@@ -89,7 +87,7 @@ def test_calls_nobody_and_hides_nothing(github: GitHub) -> None:
     ],
     ids=["large", "long", "bomb", "without report", "no zip"],
 )
-def test_refuses_an_artifact_that_is_no_report(github: GitHub, archive: bytes, reason: str) -> None:
+def test_refuses_an_artifact_without_a_report(github: GitHub, archive: bytes, reason: str) -> None:
     github.archive = archive
     assert re.search(reason, github.run(expected=1).stderr)
     assert github.written == []
@@ -97,14 +95,14 @@ def test_refuses_an_artifact_that_is_no_report(github: GitHub, archive: bytes, r
 
 def test_a_missing_artifact_and_an_error_of_the_api_are_one_message(github: GitHub) -> None:
     github.artifacts = [{"id": 4, "name": "something-else"}]
-    assert "has left no artifact pr-report" in github.run(expected=1).stderr
+    assert "has no artifact pr-report" in github.run(expected=1).stderr
     github.artifacts = [{"id": 404, "name": "pr-report"}]
-    assert "answered with 404" in github.run(expected=1).stderr
-    assert "answered with 401" in github.run(expected=1, GITHUB_TOKEN="expired").stderr
+    assert "failed with 404" in github.run(expected=1).stderr
+    assert "failed with 401" in github.run(expected=1, GITHUB_TOKEN="expired").stderr
     assert github.written == []
 
 
-def test_storage_never_sees_the_token(github: GitHub) -> None:
+def test_the_token_is_not_sent_to_the_storage_host(github: GitHub) -> None:
     github.run()
     (headers,) = github.seen_by_storage
     assert "Authorization" not in headers

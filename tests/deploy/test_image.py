@@ -1,52 +1,108 @@
-"""The image: what its lock holds, and that its application starts as the manifest says and answers the probes."""
+"""The images: their packages, and the application started with the arguments of its manifest."""
 
+import importlib.metadata
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from pneumonia.app import access
+from pneumonia.serving import access
 
 ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
-def pins(lock: str) -> dict[str, str]:
-    text = (ROOT / lock).read_text(encoding="utf-8")
-    return dict(re.findall(r"^([a-z0-9][\w.-]*)(?:\[[\w,-]+\])?==([^\s;]+)", text, re.MULTILINE))
-
-
-def test_the_image_has_the_versions_that_were_tested() -> None:
-    runtime, tested = pins("requirements-runtime.lock"), pins("requirements.lock")
-
-    assert runtime.items() <= tested.items()
-
-
-def test_the_image_has_what_runs_and_not_what_develops() -> None:
-    runtime = pins("requirements-runtime.lock").keys()
-
-    assert {"tensorflow-cpu", "mlflow", "uvicorn", "dvc", "dvc-s3", "kfp", "jax", "psycopg"} <= runtime
-    assert not {"pytest", "mypy", "ruff", "playwright", "moto"} & runtime
-
-
-def test_every_package_of_the_image_is_held_to_its_hash() -> None:
-    text = (ROOT / "requirements-runtime.lock").read_text(encoding="utf-8")
+def locked() -> dict[str, str]:
+    """Return the text of each package in the lock by the package's name."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
-
-    assert len(entries) == len(pins("requirements-runtime.lock"))
-    assert all("--hash=sha256:" in entry for entry in entries)
-    assert "--require-hashes" in DOCKERFILE
+    return {re.split(r"[\[=]", entry)[0]: entry for entry in entries}
 
 
-def test_what_the_image_copies_is_there_and_sent_to_the_builder() -> None:
+def requirements(name: str) -> list[str]:
+    """Return the requirements of an installed package; those of the project itself come from this checkout."""
+    if name != "pneumonia":
+        return importlib.metadata.requires(name) or []
+    extras = PROJECT["optional-dependencies"].items()
+    return PROJECT["dependencies"] + [
+        "{};({}) and extra == '{}'".format(*needed.split(";"), extra)
+        if ";" in needed
+        else f"{needed}; extra == '{extra}'"
+        for extra, of_extra in extras
+        for needed in of_extra
+    ]
+
+
+def installed_for(extras: set[str]) -> set[str]:
+    """Return the packages that pyproject.toml requires with some extras, and their dependencies at any depth."""
+    found, waiting = set(), [("pneumonia", extras)]
+    while waiting:
+        name, asked = waiting.pop()
+        for needed in map(Requirement, requirements(name)):
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in asked | {""}):
+                entry = (canonicalize_name(needed.name), frozenset(needed.extras))
+                if entry not in found:
+                    found.add(entry)
+                    waiting.append((entry[0], set(entry[1])))
+    return {name for name, _ in found} - {"pneumonia"}
+
+
+def extras_of(stage: str) -> set[str]:
+    """Return the extras that a stage of the Dockerfile installs."""
+    section = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)
+    (install,) = [part for part in section if f" AS builder-{stage}\n" in part]
+    return set(re.findall(r"--extra (\w+)", install))
+
+
+def test_every_package_of_the_lock_has_hashes_and_the_image_checks_them() -> None:
+    assert all("--hash=sha256:" in entry for entry in locked().values())
+    assert "--require-hashes --constraints requirements.lock" in DOCKERFILE
+
+
+def test_the_lock_is_for_all_platforms_and_names_no_registry() -> None:
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+
+    assert re.search(
+        r"^tensorflow-cpu==\S+ ; platform_machine == 'x86_64' and sys_platform == 'linux'", text, re.MULTILINE
+    )
+    assert re.search(r"^tensorflow==\S+ ; platform_machine != 'x86_64' or sys_platform != 'linux'", text, re.MULTILINE)
+    assert "://" not in text
+
+
+def test_the_serving_image_is_without_training_and_pipeline() -> None:
+    serving, pipeline = installed_for(extras_of("serve")), installed_for(extras_of("pipeline"))
+
+    assert {"fastapi", "mlflow", "onnxruntime", "psycopg", "uvicorn"} <= serving
+    assert (
+        not {"tensorflow", "tensorflow-cpu", "keras", "jax", "dvc", "great-expectations", "kfp", "tf2onnx"} & serving
+    )
+    assert {"tensorflow-cpu", "jax", "dvc", "dvc-s3", "evidently", "great-expectations", "kfp", "s3fs"} <= pipeline
+    assert not {"pytest", "mypy", "ruff", "playwright", "moto"} & pipeline
+    assert serving <= pipeline <= locked().keys()
+
+
+def test_a_plain_installation_is_without_the_extras() -> None:
+    base = installed_for(set())
+
+    assert {"fastapi", "onnxruntime", "pydicom", "pyarrow"} <= base
+    assert (
+        not {"tensorflow-cpu", "keras", "mlflow", "dvc", "great-expectations", "evidently", "psycopg", "s3fs"} & base
+    )
+
+
+def test_copied_files_exist_and_are_sent_to_the_builder() -> None:
     copied = {
         source.rstrip("/")
         for line in re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
@@ -59,7 +115,7 @@ def test_what_the_image_copies_is_there_and_sent_to_the_builder() -> None:
 
 
 def test_the_image_does_not_run_as_root() -> None:
-    assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE) == ["10001:10001"]
+    assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE) == ["10001:10001"] * 2  # serve and pipeline
 
 
 def get(address: str) -> int:
@@ -74,22 +130,22 @@ def get(address: str) -> int:
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
-    """What app.yaml tells the application, its folders and its port laid into a folder and a port of this machine."""
+    """The arguments of app.yaml, with the folders and the port replaced by those of the test."""
     manifests = yaml.safe_load_all((ROOT / "deploy/kubernetes/app.yaml").read_text(encoding="utf-8"))
     (app,) = next(manifests)["spec"]["template"]["spec"]["containers"]
     for folder in ("state", "access"):
         (tmp_path / folder).mkdir()
-    laid = [re.sub(r"=/(state|access)\b", rf"={tmp_path}/\1", argument) for argument in app["args"]]
-    assert sum(str(tmp_path) in argument for argument in laid) == 3
+    replaced = [re.sub(r"=/(state|access)\b", rf"={tmp_path}/\1", argument) for argument in app["args"]]
+    assert sum(str(tmp_path) in argument for argument in replaced) == 3
     return [
         argument.replace("--port=8000", "--port=18931").replace(
             "$(PNEUMONIA_DATABASE)", f"sqlite:///{tmp_path}/state/predictions.db"
         )
-        for argument in laid
+        for argument in replaced
     ]
 
 
-def test_the_application_starts_as_the_manifest_says_and_answers_its_probes(
+def test_the_application_starts_with_the_arguments_of_its_manifest_and_answers_its_probes(
     arguments: list[str], tmp_path: Path
 ) -> None:
     environment = os.environ | {
@@ -112,4 +168,4 @@ def test_the_application_starts_as_the_manifest_says_and_answers_its_probes(
             assert (tmp_path / "state/secret.key").exists()
         finally:
             app.terminate()
-    assert app.returncode == -signal.SIGTERM  # uvicorn closes down first, and then takes it as it came
+    assert app.returncode == -signal.SIGTERM  # uvicorn shuts down, then raises the signal again

@@ -1,4 +1,4 @@
-"""The manifests: valid by the schemas of Kubernetes, at one with each other, with the commands and the service."""
+"""The manifests: valid by the schemas of Kubernetes, and consistent with each other, the commands and the service."""
 
 import re
 import shlex
@@ -13,29 +13,31 @@ import yaml
 from fastapi.routing import APIRoute
 from mlflow.server import security_utils
 
-from pipeline import train_distributed
-from pneumonia import cli, config
-from pneumonia.app import api
+from pipeline.kubeflow import train_distributed
+from pipeline.params import load
+from pneumonia.cli import main as cli
+from pneumonia.serving import api
+from pneumonia.training.settings import FitParams
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "deploy/kubernetes"
 GUIDE = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
 KUSTOMIZATION = yaml.safe_load((BASE / "kustomization.yaml").read_text(encoding="utf-8"))
 FILES = [*(BASE / name for name in KUSTOMIZATION["resources"]), ROOT / "deploy/training/job.yaml"]
-OBJECTS = [thing for file in FILES for thing in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
+OBJECTS = [manifest for file in FILES for manifest in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
 
 
 def of_kind(kind: str) -> dict[str, dict[str, Any]]:
-    return {thing["metadata"]["name"]: thing for thing in OBJECTS if thing["kind"] == kind}
+    return {manifest["metadata"]["name"]: manifest for manifest in OBJECTS if manifest["kind"] == kind}
 
 
 def pods() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every pod template by the name of what makes it."""
-    for thing in OBJECTS:
-        spec = thing.get("spec", {})
+    """Return every pod template with the name of the object that contains it."""
+    for manifest in OBJECTS:
+        spec = manifest.get("spec", {})
         spec = spec.get("jobTemplate", {}).get("spec", spec)
         if "template" in spec:
-            yield thing["metadata"]["name"], spec["template"]
+            yield manifest["metadata"]["name"], spec["template"]
 
 
 PODS = dict(pods())
@@ -51,12 +53,12 @@ def environment(name: str) -> dict[str, Any]:
     return {variable["name"]: variable for variable in container(name)["env"]}
 
 
-@pytest.mark.parametrize("thing", OBJECTS, ids=lambda thing: f"{thing['kind']}-{thing['metadata']['name']}")
-def test_kubernetes_accepts_the_manifest(thing: dict[str, Any]) -> None:
-    kubernetes_validate.validate(thing, kubernetes_validate.latest_version(), strict=True)
+@pytest.mark.parametrize("manifest", OBJECTS, ids=lambda each: f"{each['kind']}-{each['metadata']['name']}")
+def test_a_manifest_fits_the_schema_of_kubernetes(manifest: dict[str, Any]) -> None:
+    kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_the_check_of_manifests_refuses_a_misspelt_field() -> None:
+def test_the_schema_check_rejects_a_misspelt_field() -> None:
     broken = yaml.safe_load((BASE / "app.yaml").read_text(encoding="utf-8").split("---")[0])
     broken["spec"]["template"]["spec"]["containers"][0]["livenesProbe"] = {}
 
@@ -64,13 +66,13 @@ def test_the_check_of_manifests_refuses_a_misspelt_field() -> None:
         kubernetes_validate.validate(broken, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_the_base_names_every_manifest_in_its_folder() -> None:
+def test_the_kustomization_lists_every_manifest_of_its_folder() -> None:
     assert set(KUSTOMIZATION["resources"]) == {file.name for file in BASE.iterdir()} - {"kustomization.yaml"}
     assert set(PODS) == {"app", "mlflow", "monitor", "train"}
 
 
 @each_pod
-def test_pods_have_no_more_rights_than_they_need(name: str) -> None:
+def test_pods_have_restricted_rights(name: str) -> None:
     pod, only = PODS[name]["spec"], container(name)
 
     assert pod["automountServiceAccountToken"] is False
@@ -87,20 +89,20 @@ def test_pods_have_no_more_rights_than_they_need(name: str) -> None:
 
 
 @each_pod
-def test_pods_have_limits(name: str) -> None:
+def test_pods_have_resource_limits(name: str) -> None:
     resources = container(name)["resources"]
 
     assert set(resources["requests"]) == set(resources["limits"]) == {"cpu", "memory"}
 
 
 @each_pod
-def test_a_second_mount_leaves_the_secret_key_to_its_owner(name: str) -> None:
-    """By default each mount gives all files to the group, and the application then refuses its key."""
+def test_a_second_mount_keeps_the_permissions_of_the_secret_key(name: str) -> None:
+    """By default each mount makes all files readable by the group, and the application then refuses its key."""
     assert PODS[name]["spec"]["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
 
 
 @each_pod
-def test_what_a_pod_mounts_is_there(name: str) -> None:
+def test_mounts_have_a_volume_and_a_claim(name: str) -> None:
     pod, claims = PODS[name]["spec"], of_kind("PersistentVolumeClaim")
 
     assert {mount["name"] for mount in container(name)["volumeMounts"]} == {
@@ -113,7 +115,7 @@ def test_what_a_pod_mounts_is_there(name: str) -> None:
 
 
 def secrets() -> set[tuple[str, str]]:
-    """The secrets that pods read, with the key, or with the file that an argument names."""
+    """Return the secrets that pods read, each with its key, or with the file that an argument names."""
     read = set()
     for name in PODS:
         for variable in container(name)["env"]:
@@ -123,12 +125,12 @@ def secrets() -> set[tuple[str, str]]:
         for volume in PODS[name]["spec"]["volumes"]:
             if "secret" in volume:
                 files = re.findall(rf"{mounts[volume['name']]}/([\w.]+)", " ".join(container(name)["args"]))
-                assert files, f"{name} mounts {volume} and names no file of it"
+                assert files, f"{name} mounts {volume} but no argument names a file of it"
                 read |= {(volume["secret"]["secretName"], file) for file in files}
     return read
 
 
-def test_the_guide_makes_every_secret_that_pods_read() -> None:
+def test_the_guide_creates_every_secret_that_pods_read() -> None:
     made = set()
     for secret, options in re.findall(r"kubectl -n pneumonia create secret generic (\S+)((?:\s+\\?\s*--\S+)+)", GUIDE):
         for key in re.findall(r"--from-(?:literal|file)=([\w.-]+)", options):
@@ -137,8 +139,15 @@ def test_the_guide_makes_every_secret_that_pods_read() -> None:
     assert made == secrets()
 
 
+def test_the_kustomization_names_every_image() -> None:
+    named = {image["name"] for image in KUSTOMIZATION["images"]}
+
+    assert {container(name)["image"] for name in PODS if name != "train"} == named
+    assert container("train")["image"].partition(":")[0] in named
+
+
 @pytest.mark.parametrize("name", of_kind("Service"))
-def test_services_reach_pods_by_a_port_that_these_have(name: str) -> None:
+def test_services_use_ports_of_their_pods(name: str) -> None:
     spec = of_kind("Service")[name]["spec"]
     matching = [pod for pod in PODS if spec["selector"].items() <= PODS[pod]["metadata"]["labels"].items()]
 
@@ -147,7 +156,7 @@ def test_services_reach_pods_by_a_port_that_these_have(name: str) -> None:
     assert {port.get("targetPort", port["name"]) for port in spec["ports"]} <= ports
 
 
-def test_network_policies_speak_of_pods_and_ports_that_are_there() -> None:
+def test_network_policies_match_existing_pods_and_ports() -> None:
     policies = of_kind("NetworkPolicy")
 
     assert policies["nobody"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
@@ -162,16 +171,14 @@ def test_network_policies_speak_of_pods_and_ports_that_are_there() -> None:
 
 def commands() -> dict[str, click.Command]:
     return {f"pneumonia {name}": command for name, command in cli.main.commands.items()} | {
-        "python -m pipeline.train_distributed": train_distributed.main
+        "python -m pipeline.kubeflow.train_distributed": train_distributed.main
     }
 
 
 @pytest.mark.parametrize("name", ["app", "monitor", "train"])
-def test_the_command_line_accepts_what_pods_ask(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_accepts_the_arguments_of_pods(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, source in environment(name).items():
-        monkeypatch.setenv(
-            variable, source.get("value", "0")
-        )  # what comes of the cluster: a secret, or the pod's rank
+        monkeypatch.setenv(variable, source.get("value", "0"))  # set by the cluster: a secret, or the rank of the pod
     asked = shlex.join(container(name)["args"])
     known = next(start for start in commands() if asked.startswith(start))
 
@@ -187,7 +194,7 @@ def test_the_command_line_accepts_what_pods_ask(name: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", ["app", "monitor", "train"])
-def test_pods_set_no_variable_that_nothing_reads(name: str) -> None:
+def test_every_variable_of_a_pod_is_read(name: str) -> None:
     arguments = " ".join(container(name)["args"])
     read = {
         variable
@@ -201,8 +208,8 @@ def test_pods_set_no_variable_that_nothing_reads(name: str) -> None:
         assert variable in read | {"MLFLOW_TRACKING_URI", "KERAS_HOME"} or f"$({variable})" in arguments
 
 
-def test_probes_of_the_application_ask_for_what_it_serves() -> None:
-    served = {route.path for route in api.service.routes if isinstance(route, APIRoute)}
+def test_probes_use_paths_of_the_application() -> None:
+    served = {route.path for route in api.operations.routes if isinstance(route, APIRoute)}
     app = container("app")
 
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -211,7 +218,7 @@ def test_probes_of_the_application_ask_for_what_it_serves() -> None:
     assert f"--port={app['ports'][0]['containerPort']}" in app["args"]
 
 
-def test_mlflow_is_where_pods_look_for_it_and_answers_to_that_name() -> None:
+def test_pods_have_the_address_of_mlflow_which_accepts_that_host_name() -> None:
     (port,) = of_kind("Service")["mlflow"]["spec"]["ports"]
     mlflow = container("mlflow")
     (hosts,) = (argument.partition("=")[2] for argument in mlflow["args"] if argument.startswith("--allowed-hosts="))
@@ -225,14 +232,14 @@ def test_mlflow_is_where_pods_look_for_it_and_answers_to_that_name() -> None:
     assert f"--port={mlflow['ports'][0]['containerPort']}" in mlflow["args"]
 
 
-def test_the_training_job_has_as_many_pods_as_workers_and_trains_a_network() -> None:
+def test_the_training_job_has_one_pod_per_worker() -> None:
     job = of_kind("Job")["train"]["spec"]
     model = container("train")["args"][-1]
 
     workers = int(environment("train")["PNEUMONIA_WORKERS"]["value"])
     assert job["completions"] == job["parallelism"] == workers
-    recipe = config.load(ROOT / "params.yaml").train.models[model]
-    assert isinstance(recipe, config.FitParams)
+    recipe = load(ROOT / "params.yaml").train.models[model]
+    assert isinstance(recipe, FitParams)
     assert recipe.batch_size % workers == 0
     host, port = environment("train")["PNEUMONIA_COORDINATOR"]["value"].split(":")
     assert host == f"train-0.{job['template']['spec']['subdomain']}"

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import download
-from pneumonia import config
-from pneumonia.errors import SourceError
+from pipeline.params import load
+from pipeline.stages import download
+from pneumonia.core.errors import SourceError
 
 ROOT = Path(__file__).parents[2]
+SOURCES = os.pathsep.join([str(ROOT), str(ROOT / "src")])
 
 
 @pytest.fixture
@@ -34,17 +35,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(project: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.download"],
+        [sys.executable, "-m", "pipeline.stages.download"],
         cwd=project,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        env=os.environ | {"PYTHONPATH": SOURCES} | environment,
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def test_stage_writes_the_dataset_and_its_record(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    download.main(config.load(Path("params.yaml")))
+def test_the_stage_writes_the_dataset_and_its_report(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    download.main(load(Path("params.yaml")))
     assert len(list((project / "artifacts" / "raw").rglob("*.jpeg"))) == 12
     text = (project / "reports" / "download.json").read_text(encoding="utf-8")
     report = json.loads(text)
@@ -57,7 +58,7 @@ def test_stage_writes_the_dataset_and_its_record(project: Path, capsys: pytest.C
 def test_report_is_the_same_on_every_run(project: Path) -> None:
     texts = []
     for _ in range(2):
-        download.main(config.load(Path("params.yaml")))
+        download.main(load(Path("params.yaml")))
         texts.append((project / "reports" / "download.json").read_bytes())
     assert texts[0] == texts[1]
 
@@ -65,12 +66,12 @@ def test_report_is_the_same_on_every_run(project: Path) -> None:
 def test_mirror_is_read_from_the_environment(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "empty").mkdir()
     monkeypatch.setenv("PNEUMONIA_MIRROR", "empty")
-    params = config.load(ROOT / "params.yaml")
-    with pytest.raises(SourceError, match=r"mirror empty holds none of ChestXRay2017\.zip, kermany-224\.zip"):
+    params = load(ROOT / "params.yaml")
+    with pytest.raises(SourceError, match=r"mirror empty has none of ChestXRay2017\.zip, kermany-224\.zip"):
         download.main(params)
 
 
-def test_failure_is_one_message_without_a_traceback(project: Path) -> None:
+def test_an_expected_error_is_printed_without_a_traceback(project: Path) -> None:
     shutil.rmtree(project / "own" / "test" / "NORMAL")
     result = run(project)
     assert result.returncode == 1
@@ -81,13 +82,13 @@ def test_failure_is_one_message_without_a_traceback(project: Path) -> None:
 
 
 @pytest.mark.real
-def test_killed_stage_leaves_no_half_dataset_and_finishes_when_run_again(mirror: Path, project: Path) -> None:
+def test_an_interrupted_stage_leaves_no_partial_dataset_and_can_be_repeated(mirror: Path, project: Path) -> None:
     shutil.copy(ROOT / "params.yaml", project)
     raw, partial = project / "artifacts" / "raw", project / "artifacts" / ".raw.partial"
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.download"],
+        [sys.executable, "-m", "pipeline.stages.download"],
         cwd=project,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PNEUMONIA_MIRROR": str(mirror)},
+        env=os.environ | {"PYTHONPATH": SOURCES, "PNEUMONIA_MIRROR": str(mirror)},
     )
     while not any(partial.rglob("*.jpeg")):
         assert process.poll() is None

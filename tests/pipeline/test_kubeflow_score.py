@@ -1,4 +1,4 @@
-"""Scoring in Kubeflow's local runner, held against `pneumonia score` on the same folder."""
+"""Scoring in Kubeflow's local runner, compared with `pneumonia score` on the same folder."""
 
 import os
 import subprocess
@@ -13,20 +13,21 @@ import pytest
 import yaml
 from PIL import Image
 
-from pipeline import kubeflow_score, project
-from pneumonia.models.bundle import DataLineage
-from tests import bright, bucket
+from pipeline import project
+from pipeline.kubeflow import score_package
+from pneumonia.bundle.bundle import DataLineage
+from tests.support import bright, bucket
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 STEPS = """
 import sys
-from pipeline import pod_score
+from pipeline.kubeflow import pod_score
 source, out, bundle, shard_size, endpoint = sys.argv[1:]
 for shard in pod_score.list_images(source, out, bundle, int(shard_size), endpoint):
     pod_score.score(out, bundle, shard, endpoint)
 pod_score.merge(out, endpoint)
 """
-"""What the tasks of the package call, one after the other."""
+"""What the tasks of the package run, one after the other."""
 PHANTOMS = DataLineage("phantom", "drawn", "5e" * 32, {})
 
 
@@ -43,7 +44,7 @@ def python(*arguments: str | Path, **environment: str) -> subprocess.CompletedPr
 
 
 def in_kubeflow(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return python("-m", "pipeline.kubeflow_score", "run", *arguments)
+    return python("-m", "pipeline.kubeflow.score", "run", *arguments)
 
 
 def written(out: Path) -> dict[str, int]:
@@ -56,7 +57,7 @@ def answers(out: Path) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """An archive of three images and two that have no answer, in two shards, and a model."""
+    """Options of `pneumonia score`: an archive of five images, two of them refused, in two shards; and a model."""
     archive = tmp_path_factory.mktemp("archive")
     for number, grey in enumerate((0, 90, 160)):
         stripes = np.tile(np.repeat(np.array([0, 60], np.uint8), 8), (128, 8)) + np.uint8(grey)
@@ -71,14 +72,15 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def expected(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """What `pneumonia score` answers."""
+    """The scores of `pneumonia score`."""
     out = tmp_path_factory.mktemp("local")
     done = python("-m", "pneumonia.cli", "score", *options, "--out", out, "--workers", "1", "--no-log")
     assert done.returncode == 0, done.stdout
     return answers(out)
 
 
-def test_same_answers_as_pneumonia_score_and_a_second_run_scores_nothing_again(
+@pytest.mark.slow
+def test_scores_are_those_of_pneumonia_score_and_a_second_run_scores_only_missing_shards(
     options: list[str], expected: pd.DataFrame, tmp_path: Path
 ) -> None:
     out = tmp_path / "kubeflow"
@@ -96,18 +98,17 @@ def test_same_answers_as_pneumonia_score_and_a_second_run_scores_nothing_again(
     pd.testing.assert_frame_equal(answers(out), expected)
 
 
-def test_a_source_that_is_not_there_ends_the_run_with_its_message(options: list[str], tmp_path: Path) -> None:
+def test_source_without_images_fails_the_run_with_its_message(options: list[str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = in_kubeflow(tmp_path / "empty", *options[1:], "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "has no image" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("What the task said is above")
+    assert done.stdout.splitlines()[-1].startswith("The message of the task is above")
     assert not (tmp_path / "out").exists()
 
 
-def test_pods_score_a_bucket_at_the_address_that_they_are_given(
-    options: list[str], expected: pd.DataFrame, tmp_path: Path
-) -> None:
+@pytest.mark.slow
+def test_pods_score_a_bucket_at_the_given_endpoint(options: list[str], expected: pd.DataFrame, tmp_path: Path) -> None:
     archive, _, bundle, _, shard_size = options
     with bucket.serve("films") as endpoint:
         client = bucket.client(endpoint)
@@ -122,18 +123,18 @@ def test_pods_score_a_bucket_at_the_address_that_they_are_given(
 
 
 def test_committed_package_is_what_the_command_writes(tmp_path: Path) -> None:
-    kubeflow_score.compile_package(tmp_path / "score.yaml")
-    committed = kubeflow_score.PACKAGE.read_text()
-    assert (tmp_path / "score.yaml").read_text() == committed, "run `python -m pipeline.kubeflow_score compile`"
+    score_package.compile_package(tmp_path / "score.yaml")
+    committed = score_package.PACKAGE.read_text()
+    assert (tmp_path / "score.yaml").read_text() == committed, "run `python -m pipeline.kubeflow.score compile`"
 
 
-def test_shards_are_tasks_of_their_own_that_are_tried_again_and_merging_waits_for_them() -> None:
-    package, platform = yaml.safe_load_all(kubeflow_score.PACKAGE.read_text())
+def test_each_shard_is_a_task_with_retries_and_merge_waits_for_all() -> None:
+    package, platform = yaml.safe_load_all(score_package.PACKAGE.read_text())
     tasks: dict[str, Any] = package["root"]["dag"]["tasks"]
     (loop,) = (name for name in tasks if name.startswith("for-loop"))
     assert tasks[loop]["parameterIterator"]["items"]["inputParameter"] in tasks[loop]["inputs"]["parameters"]
     assert tasks["merge"]["dependentTasks"] == [loop]
     inner = package["components"][tasks[loop]["componentRef"]["name"]]["dag"]["tasks"]
-    assert inner["score"]["retryPolicy"]["maxRetryCount"] == kubeflow_score.RETRIES
+    assert inner["score"]["retryPolicy"]["maxRetryCount"] == score_package.RETRIES
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert all("secretAsEnv" in executor for executor in executors.values())

@@ -1,6 +1,5 @@
-"""The report on a change, made in real git repositories with a real DVC pipeline and real commits."""
+"""The pull-request report, in real git repositories with a real DVC pipeline and real commits."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -13,9 +12,11 @@ import pytest
 import yaml
 
 from pipeline import demo, pr_report
-from pneumonia import config
-from pneumonia.errors import EvidenceError
-from tests.reports import Reports
+from pipeline.params import load
+from pneumonia.core import files, paths
+from pneumonia.core.errors import EvidenceError
+from pneumonia.evaluation.evaluation_report import EvaluationReport
+from tests.support.reports import Reports
 
 GITHUB_LIMIT = 65_536
 FIRST = Reports()
@@ -26,7 +27,7 @@ stages:
     deps: [data, evaluate.py, artifacts/model.txt]
     params: [train]
     outs:
-      - reports/metrics.json: {cache: false}
+      - reports/metrics/cnn.json: {cache: false}
 """
 DATA_DVC = "outs:\n- path: data\n  cache: false\n"
 
@@ -65,7 +66,7 @@ class Project:
         """Make the report and return it, the rows of its tables with single spaces."""
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
-            pr_report.main(config.load(Path("params.yaml")), base, Path("pr_report"))
+            pr_report.main(load(Path("params.yaml")), base, Path("pr_report"))
         return (self.folder / "pr_report/report.md").read_text()
 
 
@@ -75,7 +76,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.git("init", "-q", "-b", "main")
     project.dvc("init", "--quiet")
     shutil.copyfile(demo.PROJECT / ".dvc/config", project.folder / ".dvc/config")
-    shutil.copyfile(demo.PROJECT / "params.yaml", project.folder / "params.yaml")
+    for name in ("params.yaml", "operations.yaml"):
+        shutil.copyfile(demo.PROJECT / name, project.folder / name)
     for name, content in {
         ".gitignore": "/artifacts/\n/pr_report/\n",
         "dvc.yaml": DVC_YAML,
@@ -116,7 +118,7 @@ def decisions(project: Project, commit: str, model: str) -> pd.DataFrame:
 def test_without_a_change_everything_is_the_same(project: Project) -> None:
     report = project.report()
 
-    assert "**Answers, test:** the same for all 160 images." in report
+    assert "**Predictions, test:** the same for all 160 images." in report
     assert "**Models:** the same." in report
     assert "**Parameters:** the same." in report
     assert "**Data:** the same (kermany, hash `d1d1d1d1d1d1`)" in report
@@ -124,21 +126,22 @@ def test_without_a_change_everything_is_the_same(project: Project) -> None:
     assert "WARNING" not in report
 
 
-def test_better_answers_show_in_figures_and_in_what_was_mended_and_broken(project: Project) -> None:
+def test_better_predictions_show_in_metrics_and_in_what_was_fixed_and_regressed(project: Project) -> None:
     project.results(replace(FIRST, models={"cnn": 3.5, "probe": 1.0}, seed=1))
     before, after = (decisions(project, commit, "cnn") for commit in ("main", "change"))
     was_right, is_right = (table["predicted"] == table["label"] for table in (before, after))
-    mended, broken = int((~was_right & is_right).sum()), int((was_right & ~is_right).sum())
-    assert mended > 0
-    assert broken > 0
+    fixed, regressed = int((~was_right & is_right).sum()), int((was_right & ~is_right).sum())
+    assert fixed > 0
+    assert regressed > 0
 
     report = project.report()
 
     accuracy = cells(report, "test", "accuracy")
     assert accuracy[2].startswith(f"{was_right.mean():.3f} (")
     assert accuracy[3].startswith(f"{is_right.mean():.3f} (")
-    assert accuracy[4].startswith(f"**{is_right.mean() - was_right.mean():+.3f} (+"), "better beyond doubt: bold"
-    assert f"of 160 images {mended + broken} flipped, {mended} mended and {broken} broken" in short_part(report)
+    assert accuracy[4].startswith(f"**{is_right.mean() - was_right.mean():+.3f} (+"), "the interval excludes 0: bold"
+    line = f"{fixed + regressed} of 160 images flipped, {fixed} fixed and {regressed} regressed"
+    assert line in short_part(report)
     image = before.index[was_right & ~is_right][0]
     (row, *_) = re.findall(rf"^\| `{image}` \| .*$", report, re.M)
     for table in (before, after):
@@ -146,27 +149,27 @@ def test_better_answers_show_in_figures_and_in_what_was_mended_and_broken(projec
     assert "`probe`" not in short_part(report)
 
 
-def test_worse_answers_are_refused_by_the_gate_with_what_is_missing(project: Project) -> None:
+def test_worse_predictions_are_refused_by_the_gate_with_the_failed_criteria(project: Project) -> None:
     project.results(replace(FIRST, models={"cnn": 0.7, "probe": 0.5}))
 
     report = project.report()
 
     assert "**Gate (dry run): refused**" in short_part(report)
     limit = "lower end at least -0.020"
-    assert re.search(rf"ROC AUC less the champion's: -0\.\d+ \(.+\); asked: {limit}", short_part(report))
+    assert re.search(rf"ROC AUC less the champion's: -0\.\d+ \(.+\); expected: {limit}", short_part(report))
     assert cells(report, "trained on radiographs")[3] == "pass"
 
 
-def test_slices_that_moved_are_told_from_those_that_did_not(project: Project) -> None:
+def test_changed_slices_are_listed_separately_from_unchanged_ones(project: Project) -> None:
     project.results(replace(FIRST, models={"cnn": 4.5, "probe": 1.0}))
 
     report = project.report()
 
-    (moved, of) = re.search(r"\*\*Slices:\*\* (\d+) of (\d+) figures", report).groups()  # type: ignore[union-attr]
-    assert 0 < int(moved) <= int(of)
-    listed = report.split("**Moved**")[1].split("</details>")[0].split("**Not moved**")[0]
-    rows = [line for line in listed.splitlines() if re.match(r"\| (test|swapped) ", line)]
-    assert len(rows) == int(moved)
+    (changed, of) = re.search(r"\*\*Slices:\*\* (\d+) of (\d+) metrics", report).groups()  # type: ignore[union-attr]
+    assert 0 < int(changed) <= int(of)
+    listed = report.split("**Changed**")[1].split("</details>")[0].split("**Not changed**")[0]
+    rows = [line for line in listed.splitlines() if re.match(r"\| (test|aspect_swapped) ", line)]
+    assert len(rows) == int(changed)
     assert all("unpaired" in row or "**" in row for row in rows)
     assert any("cause: " in row for row in rows)
     assert "of “virus” (test)" in short_part(report)
@@ -178,15 +181,18 @@ def test_another_challenger_is_compared_with_the_one_before(project: Project) ->
     report = project.report()
 
     assert report.startswith("## Model report: `cnn` → `probe`\n")
-    before = json.loads(project.git("show", "main:reports/judgement/cnn.json"))["subsets"]["test"]["figures"]
-    after = json.loads(project.git("show", "change:reports/judgement/probe.json"))["subsets"]["test"]["figures"]
+    before, after = (
+        files.read_json(project.folder / paths.EVALUATION_REPORTS / f"{model}.json", EvaluationReport)
+        for model in ("cnn", "probe")
+    )
     figures = cells(report, "test", "ROC AUC")
-    assert [figure[:5] for figure in figures[2:4]] == [f"{f['roc_auc']['value']:.3f}" for f in (before, after)]
+    expected = [f"{one.subsets['test'].figures['roc_auc'].value:.3f}" for one in (before, after)]
+    assert [figure[:5] for figure in figures[2:4]] == expected
     assert "<summary>Model cnn</summary>" in report
     assert "<summary>Model probe</summary>" in report
 
 
-def test_other_images_are_said_and_compared_where_they_are_the_same(project: Project) -> None:
+def test_other_images_are_reported_and_the_common_ones_compared(project: Project) -> None:
     project.results(replace(FIRST, images=180, first=40, data_hash="d2" * 32))
     project.edit("data/files.csv", "path\n", "path\nnew.png\n")
     project.dvc("commit", "--force", "--quiet", "data.dvc")
@@ -194,8 +200,8 @@ def test_other_images_are_said_and_compared_where_they_are_the_same(project: Pro
 
     report = project.report()
 
-    assert "The test images are not the same: 160 in the base, 180 in the change." in report
-    assert "on the 120 in common" in report
+    assert "The test images differ: 160 in the base, 180 in the change." in report
+    assert "on the 120 common images" in report
     assert "same data definition as the champion" in short_part(report), "the gate refuses other data"
     assert cells(report, "`data_hash`")[1:] == [f"`{'d1' * 32}`", f"`{'d2' * 32}`"]
     assert cells(report, "`download.files`")[1:] == ["`480`", "`540`"]
@@ -203,19 +209,20 @@ def test_other_images_are_said_and_compared_where_they_are_the_same(project: Pro
     assert cells(report, "`definition`")
 
 
-def test_without_an_image_in_common_no_difference_is_told(project: Project) -> None:
+def test_without_a_common_image_there_is_no_difference(project: Project) -> None:
     project.results(replace(FIRST, first=1000, data_hash="d2" * 32))
 
     report = project.report()
 
-    assert "**Answers, test:** no image in common." in report
+    assert "**Predictions, test:** no common image." in report
     assert [cells(report, "test", figure)[4] for figure in ("ROC AUC", "accuracy")] == ["–", "–"]
-    assert "judged on other test images (0 in common)" in report
+    assert "evaluated on other test images (0 in common)" in report
 
 
 def test_changed_code_and_params_make_the_lock_stale(project: Project) -> None:
     project.edit("evaluate.py", "pass", "pass  # otherwise")
     project.edit("params.yaml", "learning_rate: 0.002", "learning_rate: 0.003")
+    project.edit("operations.yaml", "minimum_sensitivity: 0.90", "minimum_sensitivity: 0.91")
     project.commit()
 
     report = project.report()
@@ -223,6 +230,7 @@ def test_changed_code_and_params_make_the_lock_stale(project: Project) -> None:
     assert "> **dvc.lock is stale** for `evaluate`" in short_part(report)
     assert set(cells(report, "`evaluate`")[1].split(", ")) == {"`evaluate.py`", "`train`"}
     assert cells(report, "`train.models.cnn.learning_rate`")[1:] == ["`0.002`", "`0.003`"]
+    assert cells(report, "`promote.minimum_sensitivity`")[1:] == ["`0.9`", "`0.91`"]
 
 
 def test_changed_command_or_data_definition_makes_the_lock_stale(project: Project) -> None:
@@ -235,7 +243,7 @@ def test_changed_command_or_data_definition_makes_the_lock_stale(project: Projec
     reasons = cells(report, "`evaluate`")[1]
     assert "`data`" in reasons
     assert cells(report, "`data.dvc`")[1] == "`data`"
-    assert "Not what the pipeline wrote" not in report
+    assert "Results differ from dvc.lock" not in report
     assert "`its command in dvc.yaml`" in reasons
 
 
@@ -244,11 +252,11 @@ def test_missing_artifacts_are_no_stale_lock(project: Project) -> None:
     assert "WARNING" not in project.report()
 
 
-def test_results_edited_by_hand_are_said(project: Project) -> None:
-    metrics = project.folder / "reports/metrics.json"
+def test_results_edited_by_hand_are_reported(project: Project) -> None:
+    metrics = project.folder / "reports/metrics/cnn.json"
     metrics.write_text(metrics.read_text() + "\n")
     report = project.report()
-    assert "> **Not what the pipeline wrote**, by dvc.lock: `reports/metrics.json`." in short_part(report)
+    assert "> **Results differ from dvc.lock**: `reports/metrics/cnn.json`." in short_part(report)
     assert "with uncommitted changes" in report
 
 
@@ -270,7 +278,7 @@ def test_without_reports_in_the_base_the_change_stands_alone(project: Project) -
     assert "line [" in report
 
 
-def test_reports_of_another_layout_are_left_out_and_named(project: Project) -> None:
+def test_reports_of_another_layout_are_named_and_not_compared(project: Project) -> None:
     old = project.folder / "reports/predictions/cnn.csv"
     content = old.read_text()
     pd.read_csv(old).drop(columns="indeterminate").to_csv(old, index=False)
@@ -281,8 +289,33 @@ def test_reports_of_another_layout_are_left_out_and_named(project: Project) -> N
 
     report = project.report("old")
 
-    assert "of another layout, and are left out: reports/predictions/cnn.csv lacks the columns indeterminate" in report
+    assert "have another layout, so its models cannot be compared" in report
+    assert "reports/predictions/cnn.csv lacks the columns indeterminate" in report
+    assert "**Data:** the same" in report
     assert cells(report, "test", "ROC AUC")[2] == "–"
+
+
+def test_a_base_with_the_former_layout_is_named_and_not_compared(project: Project) -> None:
+    """One file per report on all models, and untyped."""
+    reports = project.folder / "reports"
+    (reports / "judgement").mkdir()
+    (reports / "evaluation/cnn.json").rename(reports / "judgement/cnn.json")
+    (reports / "metrics.json").write_text("{}\n")
+    (reports / "registered.json").write_text('{"model": "cnn", "source": "kermany", "data_hash": "%s"}' % ("d1" * 32))
+    project.commit()
+    project.git("branch", "former")
+    shutil.rmtree(reports / "judgement")
+    (reports / "metrics.json").unlink()
+    project.results(FIRST)
+
+    report = project.report("former")
+
+    assert (
+        "so its models cannot be compared with those of the change: reports/judgement belongs to the former" in report
+    )
+    assert report.startswith("## Model report: `cnn` (new)")
+    assert "**Data:** the same" in report
+    assert "there is no champion" in report
 
 
 def test_deleted_and_new_models_are_named(project: Project) -> None:
@@ -309,7 +342,7 @@ def test_compares_with_the_merge_base_and_leaves_the_working_tree_alone(project:
     assert (project.git("status", "--porcelain"), project.git("rev-parse", "HEAD")) == (status, head)
 
 
-def test_fits_into_a_comment_however_much_flipped(project: Project) -> None:
+def test_the_report_fits_into_a_comment_with_many_changes(project: Project) -> None:
     many = replace(FIRST, images=1200, name="a_very_long_name_" * 5 + "|`@{}.png")
     project.results(many)
     project.git("branch", "-f", "main")
@@ -319,7 +352,7 @@ def test_fits_into_a_comment_however_much_flipped(project: Project) -> None:
 
     assert len(report) < GITHUB_LIMIT
     assert re.search(r"… and \d+ more\.", report)
-    assert "<summary>Model &lt;b&gt;odd|" in report or "left out, for the length" in report
+    assert "<summary>Model &lt;b&gt;odd|" in report or "section(s) omitted" in report
     listed = [line for line in report.splitlines() if line.startswith("| `a_very_long_name_")]
     assert listed
     assert {len(re.split(r"(?<!\\)\|", line)) for line in listed} == {6}, "no name breaks out of its cell"
@@ -362,11 +395,11 @@ def test_unknown_base_unrelated_history_and_missing_reports_are_refused(project:
         project.report()
 
 
-def test_a_shallow_clone_is_told_how_to_deepen(project: Project, tmp_path: Path) -> None:
+def test_for_a_shallow_clone_the_message_names_the_command(project: Project, tmp_path: Path) -> None:
     project.git("switch", "-q", "main")
-    project.commit("Main goes on")
+    project.commit("Another commit on main")
     project.git("switch", "-q", "change")
-    project.commit("The change goes on")
+    project.commit("Another commit on the branch")
     clone = Project(tmp_path / "clone")
     project.git("clone", "-q", "--depth=1", "--no-single-branch", f"file://{project.folder}", str(clone.folder))
     with pytest.raises(EvidenceError, match="run `git fetch --unshallow`"):
@@ -389,7 +422,7 @@ def test_status_is_0_though_the_gate_refuses_and_1_without_traceback_for_an_unkn
     assert "**Gate (dry run): refused**" in good.stdout
     assert "<details>" not in good.stdout, "only the short part is printed"
     assert bad.returncode == 1
-    assert bad.stderr.startswith("error: git knows no commit 'nowhere'")
+    assert bad.stderr.startswith("error: git has no commit 'nowhere'")
 
 
 def test_broken_dvc_yaml_is_one_message(project: Project) -> None:

@@ -1,4 +1,3 @@
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -6,101 +5,118 @@ from pathlib import Path
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 
-from pipeline import register
-from pneumonia import config, tracking
-from pneumonia.errors import TrackingError
-from pneumonia.models import bundle as bundles
-from pneumonia.tracking import RunDescription
-from tests import bright, evidence
+from pipeline.params import load
+from pipeline.stages import register
+from pneumonia.bundle import bundle as bundles
+from pneumonia.core import files, paths
+from pneumonia.core.errors import EvidenceError
+from pneumonia.evaluation.comparison_report import ComparisonReport, Selection
+from pneumonia.evaluation.evaluation_report import MetricsReport
+from pneumonia.registry import tracking
+from pneumonia.registry.registration_report import Registration
+from pneumonia.registry.tracking import RunDescription
+from pneumonia.training.settings import CnnParams
+from tests.support import bright, evidence, readme
 
-PARAMS = config.load(Path(__file__).parents[2] / "params.yaml")
+CNN = CnnParams(kind="cnn", filters=[4], epochs=1, batch_size=8, learning_rate=0.1)
 DATA = bundles.DataLineage("phantom", "drawn", "5e" * 32, {"train": {"NORMAL": 3, "PNEUMONIA": 9}})
 METRICS = {
     "cnn": {
         "validation": {"roc_auc": 0.90, "f1": 0.9},
-        "swapped": {"roc_auc": 0.80, "f1": 0.9},
+        "aspect_swapped": {"roc_auc": 0.80, "f1": 0.9},
         "test": {"roc_auc": 0.95, "f1": 0.7},
     },
     "probe": {
         "validation": {"roc_auc": 0.89, "f1": 0.6},
-        "swapped": {"roc_auc": 0.85, "f1": 0.6},
+        "aspect_swapped": {"roc_auc": 0.85, "f1": 0.6},
         "test": {"roc_auc": 0.75, "f1": 0.6},
     },
 }
+PARAMS = load(readme.ROOT / "params.yaml")
+PARAMS = PARAMS.model_copy(
+    update={"train": PARAMS.train.model_copy(update={"models": dict.fromkeys(METRICS, CNN)})},
+)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project in which two models have been trained and evaluated."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which two models have been trained, evaluated and compared; only `probe` has a run in MLflow."""
     root = tmp_path_factory.mktemp("project")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        store = tracking.open_store(root)
     for bias, model in enumerate(METRICS):
-        train(store, root, model, bias)
-    (root / "reports/metrics.json").write_text(json.dumps(METRICS))
+        bundle = bright.write_bundle(
+            root / paths.BUNDLES / model,
+            slope=0.01,
+            bias=float(bias),
+            name=model,
+            kind="cnn",
+            data=DATA,
+            parameters={"bias": bias},
+        )
+        evidence.write(root / paths.REPORTS, bundle)
+        files.write_json(root / paths.METRICS / f"{model}.json", MetricsReport(METRICS[model]))
+        files.write_text(root / paths.TRAINING_REPORTS / model / "history.csv", "epoch,loss\n0,0.7\n1,0.5\n")
+        files.write_text(root / paths.CALIBRATION_REPORTS / f"{model}.json", "{}\n")
+        files.write_text(root / paths.PROFILES / f"{model}.parquet", "")
+        files.write_text(root / paths.EXPLANATIONS / model / "case_1.png", "")
+        if model == "probe":
+            with pytest.MonkeyPatch.context() as patch:
+                patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+                with tracking.start_run(
+                    tracking.open_store(root), RunDescription(model, "cnn", DATA, {"bias": bias}, "c0ffee")
+                ) as run:
+                    run.finish_training(bundle.card.model_sha256)
+    selected = Selection(metric="roc_auc", subset="aspect_swapped")
+    files.write_json(root / paths.COMPARISON, ComparisonReport(reference="probe", selected_by=selected, models={}))
     return root
 
 
 @pytest.fixture
-def project(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(trained)
+def project(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(finished)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(sys, "path", list(sys.path))  # MLflow adds the code of each model that it loads
-    return trained
-
-
-def train(store: tracking.Store, root: Path, name: str, bias: int) -> None:
-    with tracking.start_run(store, RunDescription(name, name, DATA, {"bias": bias}, None)) as run:
-        bundle = bright.write_bundle(
-            root / "artifacts/models" / name,
-            slope=0.01,
-            bias=float(bias),
-            name=name,
-            kind=name,
-            validation=METRICS[name]["validation"],
-            data=DATA,
-            parameters={"bias": bias},
-            git_commit=None,
-            mlflow_run_id=run.run_id,
-        )
-        run.log_bundle(bundle)
-    evidence.write(root / "reports", bundle)
-    reports = root / "reports/train" / name
-    reports.mkdir(parents=True)
-    (reports / "history.csv").write_text("epoch,loss\n0,0.7\n1,0.5\n")
-    (reports / "curves.png").write_bytes(b"png")
+    return finished
 
 
 def challenger(root: Path) -> ModelVersion:
     return tracking.open_store(root).client.get_model_version_by_alias("pneumonia-classifier", "challenger")
 
 
-def test_registers_the_best_on_validation(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_registers_the_selected_model_with_the_run_that_trained_it(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     register.main(PARAMS)
 
     probe = bundles.read(project / "artifacts/models/probe").card
-    assert json.loads((project / "reports/registered.json").read_text()) == {
-        "name": "pneumonia-classifier",
-        "alias": "challenger",
-        "model": "probe",
-        "metric": "roc_auc",
-        "subset": "swapped",
-        "swapped": {"roc_auc": 0.85, "f1": 0.6},
-        "source": "phantom",
-        "data_hash": "5e" * 32,
-        "bundle_sha256": probe.model_sha256,
-    }
+    assert files.read_json(project / "reports/registered.json", Registration) == Registration(
+        name="pneumonia-classifier",
+        alias="challenger",
+        model="probe",
+        metric="roc_auc",
+        subset="aspect_swapped",
+        metrics={"roc_auc": 0.85, "f1": 0.6},
+        source="phantom",
+        data_hash="5e" * 32,
+        bundle_sha256=probe.sha256,
+    )
     version = challenger(project)
-    assert (int(version.version), version.run_id) == (1, probe.mlflow_run_id)
+    run = tracking.open_store(project).client.get_run(version.run_id)
+    assert int(version.version) == 1
+    assert version.tags["git_commit"] == run.data.tags["git_commit"] == "c0ffee"
+    assert "restored" not in run.data.tags
     assert "models:/pneumonia-classifier@challenger" in capsys.readouterr().out
 
-    by_f1 = PARAMS.model_copy(update={"register_": PARAMS.register_.model_copy(update={"metric": "f1"})})
-    register.main(by_f1)
-    assert json.loads((project / "reports/registered.json").read_text())["model"] == "cnn"
+
+def test_a_second_time_adds_no_run_and_no_version(project: Path) -> None:
+    register.main(PARAMS)
+    store = tracking.open_store(project)
+    before = [run.info.run_id for run in store.client.search_runs([store.experiment_id])]
+    register.main(PARAMS)
+    assert [run.info.run_id for run in store.client.search_runs([store.experiment_id])] == before
+    assert int(challenger(project).version) == 1
 
 
-def test_in_a_fresh_clone_logs_the_runs_again_and_reports_the_same(
+def test_in_a_fresh_clone_creates_the_runs_and_reports_the_same(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register.main(PARAMS)
@@ -109,11 +125,8 @@ def test_in_a_fresh_clone_logs_the_runs_again_and_reports_the_same(
     shutil.copytree(project / "reports", clone / "reports")
     monkeypatch.chdir(clone)
     register.main(PARAMS)
-    register.main(PARAMS)
 
     assert (clone / "reports/registered.json").read_bytes() == (project / "reports/registered.json").read_bytes()
-    marker = "mlruns/registered.json"
-    assert (clone / marker).read_bytes() == (project / marker).read_bytes(), "dvc.lock would change in every clone"
     version = challenger(clone)
     assert int(version.version) == 1
     store = tracking.open_store(clone)
@@ -124,7 +137,7 @@ def test_in_a_fresh_clone_logs_the_runs_again_and_reports_the_same(
     assert [m.step for m in store.client.get_metric_history(version.run_id, "loss")] == [0, 1]
 
 
-def test_without_an_evaluation_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_comparison_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(TrackingError, match="dvc repro evaluate"):
+    with pytest.raises(EvidenceError, match="dvc repro"):
         register.main(PARAMS)

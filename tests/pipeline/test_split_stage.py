@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import split
-from pneumonia import config
+from pipeline.params import load
+from pipeline.stages import split
 
-PARAMS = config.load(Path(__file__).parents[2] / "params.yaml")
+PARAMS = load(Path(__file__).parents[2] / "params.yaml")
 
 
 @pytest.fixture

@@ -1,13 +1,16 @@
 import errno
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pipeline import stage
-from pneumonia.errors import SplitError
+from pneumonia.core.errors import SplitError
+from tests.support import readme
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = readme.ROOT / "params.yaml"
 
 
 @pytest.fixture(autouse=True)
@@ -16,11 +19,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def raising(error: Exception) -> None:
+def failing(error: Exception) -> Callable[[object], None]:
     def main(params: object) -> None:
         raise error
 
-    stage.run(main)
+    return main
 
 
 def test_a_stage_gets_the_params_of_the_current_folder() -> None:
@@ -29,20 +32,34 @@ def test_a_stage_gets_the_params_of_the_current_folder() -> None:
     assert seen[0].data.source == "kermany"
 
 
-def test_a_refusal_is_one_message_and_a_failure_status() -> None:
+def test_a_stage_per_model_gets_the_model_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["stage", "cnn"])
+    seen = []
+    stage.run_for_model(lambda params, name: seen.append(name))
+    assert seen == ["cnn"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["resnet"], ["cnn", "probe"]])
+def test_a_model_that_params_do_not_have_is_refused(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["stage", *arguments])
+    with pytest.raises(SystemExit, match=r"expected one model of train\.models in params\.yaml \(probe, cnn"):
+        stage.run_for_model(lambda params, name: pytest.fail("the stage has run"))
+
+
+def test_an_expected_error_is_one_message_and_a_failure_status() -> None:
     with pytest.raises(SystemExit, match=r"^error: too few patients$") as exit:
-        raising(SplitError("too few patients"))
+        stage.run(failing(SplitError("too few patients")))
     assert exit.value.code != 0
 
 
-def test_a_full_disk_is_said_in_words() -> None:
-    with pytest.raises(SystemExit, match=r"the disk is full .* earlier stages are kept"):
-        raising(OSError(errno.ENOSPC, "No space left on device"))
+def test_a_full_disk_is_reported_as_such() -> None:
+    with pytest.raises(SystemExit, match=r"the disk is full .* finished stages are kept"):
+        stage.run(failing(OSError(errno.ENOSPC, "No space left on device")))
 
 
-def test_a_bug_keeps_its_traceback() -> None:
+def test_any_other_error_keeps_its_traceback() -> None:
     with pytest.raises(FileNotFoundError):
-        raising(FileNotFoundError(errno.ENOENT, "a file of ours"))
+        stage.run(failing(FileNotFoundError(errno.ENOENT, "a file of the package")))
 
 
 def test_a_fault_in_params_stops_before_the_stage(tmp_path: Path) -> None:

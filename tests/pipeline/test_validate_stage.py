@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import validate
-from pneumonia import config
-from pneumonia.errors import ValidationError
+from pipeline.params import load
+from pipeline.stages import validate
+from pneumonia.core.errors import ValidationError
+from pneumonia.data.dataset_reports import SourceRecord
 
-PARAMS = config.load(Path(__file__).parents[2] / "params.yaml")
+PARAMS = load(Path(__file__).parents[2] / "params.yaml")
 
 
 @pytest.fixture
@@ -29,7 +30,18 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 Image.fromarray(generator.integers(0, 256, (120, 120), dtype=np.uint8)).save(file)
     counts = {split: {"NORMAL": 3, "PNEUMONIA": 3} for split in ("train", "test")}
     (tmp_path / "reports").mkdir()
-    (tmp_path / "reports" / "download.json").write_text(json.dumps({"source": "folder", "counts": counts}))
+    record = SourceRecord(
+        source="folder",
+        release="own",
+        sha256="0" * 64,
+        files=12,
+        counts=counts,
+        full_size=None,
+        missing=(),
+        ignored=0,
+        patients_file=False,
+    )
+    (tmp_path / "reports" / "download.json").write_text(record.model_dump_json())
     return tmp_path
 
 
@@ -55,8 +67,8 @@ def test_a_bad_dataset_is_refused_after_its_report_is_written(
 
     report = json.loads((workspace / "reports/validation.json").read_text())
     assert report["success"] is False
-    assert report["quarantined"] == [{"path": broken, "reason": "empty file"}]
-    assert f"{broken}: empty file" in capsys.readouterr().out
+    assert report["quarantined"] == [{"path": broken, "reason": "the file is empty (0 bytes). Fetch it again."}]
+    assert f"{broken}: the file is empty" in capsys.readouterr().out
     assert (workspace / "artifacts/data_docs/index.html").is_file()
 
 

@@ -1,4 +1,4 @@
-"""What the published dataset must contain: data/kermany.yaml and the file facts beside it."""
+"""Definition of the published dataset: data/kermany.yaml, and the table of its files next to it."""
 
 import csv
 from collections import Counter
@@ -12,8 +12,8 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from pneumonia.data.layout import Image
-from pneumonia.errors import SourceError
+from pneumonia.core.errors import SourceError
+from pneumonia.data.layout import ImageFile
 
 _SHOWN = 5
 
@@ -22,9 +22,9 @@ class Release(BaseModel):
     """One archive of the dataset.
 
     Attributes:
-        name: short name, for records.
-        archive: file name of the zip, under which a mirror holds it.
-        url: where to download it; None for copies that are only passed on by hand.
+        name: short name, for reports.
+        archive: file name of the zip archive, also in a mirror.
+        url: download URL; None for copies that cannot be downloaded.
         bytes: size of the archive.
         sha256: checksum of the archive.
         full_size: whether the images have their original bytes and pixels.
@@ -42,8 +42,8 @@ class Release(BaseModel):
     missing_splits: tuple[str, ...] = ()
 
 
-class _Sheet(BaseModel):
-    """kermany.yaml as it is written."""
+class _DefinitionFile(BaseModel):
+    """Content of kermany.yaml."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,8 +60,8 @@ class _Sheet(BaseModel):
 
 
 @dataclass(frozen=True)
-class FileFacts:
-    """Header facts of one official full-size file; width and height in pixels."""
+class PublishedFile:
+    """One file of the full-size release; width and height in pixels."""
 
     split: str
     label: str
@@ -75,45 +75,42 @@ class Definition:
     """The published dataset.
 
     Attributes:
-        title, doi, licence, citation: for data cards and records.
+        licence, citation: for model cards.
         counts: number of files as ``{split: {label: n}}``.
         releases: the archives, the preferred one first.
-        files: facts by file name; names are unique in the whole dataset.
+        files: published files by file name, which is unique in the whole dataset.
     """
 
-    title: str
-    doi: str
     licence: str
     citation: str
     counts: Mapping[str, Mapping[str, int]]
     releases: tuple[Release, ...]
-    files: Mapping[str, FileFacts]
+    files: Mapping[str, PublishedFile]
 
-    def check(self, images: Iterable[Image], release: Release) -> list[str]:
+    def check(self, images: Iterable[ImageFile], release: Release) -> list[str]:
         """Compare every image of an unpacked release with the definition.
 
-        Each must have a known name and lie in its class and split; ``val`` images may lie in ``train``, where all
-        releases but Kaggle's have them. Images of a full-size release must also have the very size in bytes and
-        pixels.
+        Each must have a published name and be in its class and split; ``val`` images may be in ``train``, as in all
+        releases but Kaggle's. Images of a full-size release must also have the published size in bytes and pixels.
 
         Returns:
-            The sorted names that the release is known to lack.
+            The sorted names that the release lacks, all of its ``missing_splits``.
 
         Raises:
-            SourceError: files are unknown, misplaced, doubled, altered or missing.
+            SourceError: files are unknown, misplaced, duplicated, altered or missing.
         """
-        by_name: dict[str, Image] = {}
-        faults: dict[str, list[str]] = {"unknown": [], "misplaced": [], "doubled": [], "altered": [], "missing": []}
+        by_name: dict[str, ImageFile] = {}
+        faults: dict[str, list[str]] = {"unknown": [], "misplaced": [], "duplicated": [], "altered": [], "missing": []}
         for image in images:
             name = image.path.name
-            facts = self.files.get(name)
-            if facts is None:
+            published = self.files.get(name)
+            if published is None:
                 faults["unknown"].append(name)
             elif name in by_name:
-                faults["doubled"].append(name)
-            elif not _in_place(image, facts):
+                faults["duplicated"].append(name)
+            elif not _in_place(image, published):
                 faults["misplaced"].append(f"{image.split}/{image.label}/{name}")
-            elif release.full_size and not _is_original(image.path, facts):
+            elif release.full_size and not _is_original(image.path, published):
                 faults["altered"].append(name)
             by_name[name] = image
         absent = sorted(set(self.files) - set(by_name))
@@ -121,53 +118,53 @@ class Definition:
         if any(faults.values()):
             raise SourceError(
                 f"The files of {release.name} do not match the definition of the dataset: {_describe(faults)}. "
-                "Get the archive again, or give your own images as a folder in data.source."
+                "Download the archive again, or set data.source to a folder of your own images."
             )
         return absent
 
 
 def load(path: Path) -> Definition:
-    """Read a definition (``data/kermany.yaml``) and the table of files that it names, beside it.
+    """Read a definition (``data/kermany.yaml``) and the table of files that it names, in the same folder.
 
     Raises:
         SourceError: one of the files is missing or malformed, or the counts do not match the table.
     """
     try:
-        sheet = _Sheet.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        sheet = _DefinitionFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
         files = _read_files(path.parent / sheet.files)
     except FileNotFoundError as error:
         raise SourceError(f"{error.filename} is missing. Restore it with git.") from None
     except (yaml.YAMLError, pydantic.ValidationError, KeyError, ValueError) as error:
         raise SourceError(f"{path} is not a valid dataset definition: {error!s}. Restore it with git.") from error
-    listed = Counter((facts.split, facts.label) for facts in files.values())
-    stated = {(split, label): n for split, labels in sheet.counts.items() for label, n in labels.items()}
-    if listed != stated:
-        raise SourceError(f"{path} counts {stated}, but {sheet.files} lists {dict(listed)}. Restore both with git.")
-    return Definition(sheet.title, sheet.doi, sheet.licence, sheet.citation, sheet.counts, sheet.releases, files)
+    listed = Counter((file.split, file.label) for file in files.values())
+    declared = {(split, label): n for split, labels in sheet.counts.items() for label, n in labels.items()}
+    if listed != declared:
+        raise SourceError(f"{path} counts {declared}, but {sheet.files} lists {dict(listed)}. Restore both with git.")
+    return Definition(sheet.licence, sheet.citation, sheet.counts, sheet.releases, files)
 
 
-def _read_files(path: Path) -> dict[str, FileFacts]:
+def _read_files(path: Path) -> dict[str, PublishedFile]:
     with path.open(encoding="utf-8", newline="") as file:
         return {
-            row["filename"]: FileFacts(
+            row["filename"]: PublishedFile(
                 row["split"], row["class"], int(row["width"]), int(row["height"]), int(row["bytes"])
             )
             for row in csv.DictReader(file)
         }
 
 
-def _in_place(image: Image, facts: FileFacts) -> bool:
-    return image.label == facts.label and (
-        image.split == facts.split or (image.split, facts.split) == ("train", "val")
+def _in_place(image: ImageFile, published: PublishedFile) -> bool:
+    return image.label == published.label and (
+        image.split == published.split or (image.split, published.split) == ("train", "val")
     )
 
 
-def _is_original(path: Path, facts: FileFacts) -> bool:
-    if path.stat().st_size != facts.bytes:
+def _is_original(path: Path, published: PublishedFile) -> bool:
+    if path.stat().st_size != published.bytes:
         return False
     try:
         with PIL.Image.open(path) as header:  # reads the header only
-            return header.size == (facts.width, facts.height)
+            return header.size == (published.width, published.height)
     except OSError:
         return False
 

@@ -1,4 +1,4 @@
-"""A full disk, said in words."""
+"""Turn a full disk into an error with the numbers that help."""
 
 import errno
 import shutil
@@ -6,14 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pneumonia.errors import SourceError
+from pneumonia.core.errors import SourceError
 
 
 @contextmanager
-def room_for(size: int, folder: Path) -> Iterator[None]:
-    """Write about ``size`` bytes into an existing folder; running out of space becomes a SourceError.
+def explain_full_disk(size: int, folder: Path) -> Iterator[None]:
+    """Convert running out of disk space within the context to a SourceError.
 
-    Space is not checked beforehand: network file systems and quotas often report it wrongly.
+    Free space is not checked beforehand: network file systems and quotas often report it wrongly.
+
+    Args:
+        size: bytes that are about to be written.
+        folder: existing folder that they are written to.
+
+    Raises:
+        SourceError: the disk is full, or a quota is used up.
     """
     free = shutil.disk_usage(folder).free
     try:

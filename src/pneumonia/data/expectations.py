@@ -1,21 +1,20 @@
-"""What the dataset must keep, as a Great Expectations suite on the manifest; the only module that knows that tool."""
+"""Expectations of the dataset: a Great Expectations suite on the manifest, and its Data Docs."""
 
-import dataclasses
 import json
 import os
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pneumonia.config import ValidateParams
+from pneumonia.core.labels import CAUSES, CLASS_NAMES, POSITIVE, RELEASE_SPLITS
+from pneumonia.data.dataset_reports import ExpectationResult, QuarantinedFile, ValidationReport
 from pneumonia.data.manifest import DTYPES
-from pneumonia.labels import CAUSES, CLASS_NAMES, POSITIVE, RELEASE_SPLITS
+from pneumonia.data.settings import ValidateParams
 
-os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read at import: nothing phones home unless asked to
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")  # read at import: no telemetry unless it is asked for
 
 import great_expectations as gx
 from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
@@ -28,78 +27,27 @@ LOGO = Path(gx.__file__).parent / "render" / "view" / "static" / "images" / "log
 FILES_SHOWN = 10
 """Offending files that a result names; the rest are counted."""
 
+UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+FIX = "fix"
+"""Key of the metadata of an expectation that says how to fix a failure."""
+
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Result:
-    """The outcome of one expectation.
-
-    Attributes:
-        expectation: Great Expectations' name of its kind, such as ``expect_column_values_to_be_unique``.
-        column: column it looks at, or None for the whole table.
-        success: whether it holds.
-        severity: ``critical`` fails the dataset, ``warning`` is only reported.
-        observed: what was found.
-        details: what is expected, in words, and how to mend it.
-        files: the first offending files, where the expectation is about single files.
-    """
-
-    expectation: str
-    column: str | None
-    success: bool
-    severity: str
-    observed: str
-    details: str
-    files: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Report:
-    """The verdict on a dataset.
-
-    Attributes:
-        success: whether every critical expectation holds.
-        results: one for each expectation.
-        quarantined: files that cannot be used, as ``{"path", "reason"}``.
-        duplicates: groups of byte-identical files (paths).
-        counts: files by release split and label, the quarantined ones included.
-    """
-
-    success: bool
-    results: tuple[Result, ...]
-    quarantined: tuple[dict[str, str], ...]
-    duplicates: tuple[tuple[str, ...], ...]
-    counts: dict[str, dict[str, int]]
-
-    def to_json(self) -> Json:
-        """Return the report as plain JSON types; the same dataset gives the same report."""
-        return dataclasses.asdict(self)
-
-    def failures(self) -> str:
-        """Describe each critical expectation that does not hold: what was expected, what came, how to mend it."""
-        failed = [result for result in self.results if not result.success and result.severity == "critical"]
-        return "\n".join(
-            "\n    ".join(
-                [f"  {result.expectation}: expected: {result.details} Observed: {result.observed}", *result.files]
-            )
-            for result in failed
-        )
 
 
 def validate(
     manifest: pd.DataFrame, params: ValidateParams, expected_counts: dict[str, dict[str, int]], docs: Path
-) -> Report:
-    """Hold the manifest against the suite, and write its Data Docs as HTML that opens offline.
+) -> ValidationReport:
+    """Validate the manifest with the suite, and write its Data Docs: HTML pages that open offline.
 
     Args:
-        manifest: as ``manifest.build`` returns it.
+        manifest: as `manifest.build` returns it.
         params: limits for sizes, unreadable files and class balance.
         expected_counts: files by release split and label, as the download recorded them.
-        docs: folder for the pages; ``index.html`` has the results, ``suite.html`` the suite.
+        docs: folder for the pages; ``index.html`` has the results, ``suite.html`` the suite. The same dataset gives
+            the same bytes: the pages hold no date.
 
     Returns:
-        The report, also of a dataset that failed: look at ``success``.
+        The report; ``success`` is False for a dataset that failed.
     """
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
@@ -111,11 +59,11 @@ def validate(
     outcome = definition.run(
         batch_parameters={"dataframe": _with_derived_columns(manifest)},
         result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["path"]},
-    )
-    results = tuple(_result(facts) for facts in outcome.to_json_dict()["results"])
+    ).to_json_dict()
+    results = tuple(_result(result) for result in outcome["results"])
     success = all(result.success for result in results if result.severity == "critical")
-    _write_docs(outcome.to_json_dict() | {"success": success}, suite, docs)  # its own verdict counts warnings
-    return Report(
+    _write_docs(_without_dates(outcome) | {"success": success}, suite, docs)  # its own success counts warnings
+    return ValidationReport(
         success=success,
         results=results,
         quarantined=_quarantined(manifest),
@@ -126,11 +74,11 @@ def validate(
 
 def _with_derived_columns(manifest: pd.DataFrame) -> pd.DataFrame:
     usable = manifest[manifest["problem"] == ""]
-    side = usable["release_split"].eq("test")
+    in_test = usable["release_split"].eq("test")
     return manifest.assign(
         short_side=manifest[["width", "height"]].min(axis=1).astype("float64"),
         pneumonia=manifest["label"].eq(POSITIVE).astype("int64"),
-        sides_of_patient=side.groupby(usable["patient"]).transform("nunique").astype("float64"),
+        sides_of_patient=in_test.groupby(usable["patient"]).transform("nunique").astype("float64"),
         copies=usable.groupby("sha256")["path"].transform("size").astype("float64"),
     )
 
@@ -143,12 +91,12 @@ def _suite(manifest: pd.DataFrame, params: ValidateParams, expected_counts: dict
             column_set=[*DTYPES, "short_side", "pneumonia", "sides_of_patient", "copies"],
             exact_match=True,
             description="The manifest has its columns.",
-            meta={"mend": "Run the validate stage again."},
+            meta={FIX: "Run the validate stage again."},
         ),
         expect.ExpectTableRowCountToEqual(
             value=total,
             description=f"There are {total} files, as the download recorded.",
-            meta={"mend": "Run the download stage again."},
+            meta={FIX: "Run the download stage again."},
         ),
         *_count_expectations(expected_counts),
         *_balance_expectations(sorted(manifest["release_split"].unique()), params.minimum_class_share),
@@ -156,44 +104,44 @@ def _suite(manifest: pd.DataFrame, params: ValidateParams, expected_counts: dict
             column="release_split",
             value_set=list(RELEASE_SPLITS),
             description=f"Split folders are {', '.join(RELEASE_SPLITS)}.",
-            meta={"mend": "Rename the other folders."},
+            meta={FIX: "Rename the other folders."},
         ),
         expect.ExpectColumnValuesToBeInSet(
             column="label",
             value_set=list(CLASS_NAMES),
             description=f"Class folders are {', '.join(CLASS_NAMES)}.",
-            meta={"mend": "Rename the other folders."},
+            meta={FIX: "Rename the other folders."},
         ),
         expect.ExpectColumnValuesToBeInSet(
             column="cause",
             value_set=list(CAUSES),
             description=f"Causes are {', '.join(CAUSES)}.",
-            meta={"mend": "Check the file names."},
+            meta={FIX: "Check the file names."},
         ),
         expect.ExpectColumnValuesToBeUnique(
             column="path",
             description="Each file is listed once.",
-            meta={"mend": "Run the download stage again."},
+            meta={FIX: "Run the download stage again."},
         ),
         expect.ExpectColumnValuesToBeInSet(
             column="problem",
             value_set=[""],
             mostly=1 - params.maximum_quarantined,
             description=f"At most {params.maximum_quarantined:.2%} of the files are unusable.",
-            meta={"mend": "Replace or remove these files, or raise validate.maximum_quarantined in params.yaml."},
+            meta={FIX: "Replace or remove these files, or raise validate.maximum_quarantined in params.yaml."},
         ),
         expect.ExpectColumnValuesToBeBetween(
             column="short_side",
             min_value=params.minimum_pixels,
             description=f"Images have {params.minimum_pixels} pixels or more on the shorter side.",
-            meta={"mend": "Replace or remove these files, or lower validate.minimum_pixels in params.yaml."},
+            meta={FIX: "Replace or remove these files, or lower validate.minimum_pixels in params.yaml."},
         ),
         expect.ExpectColumnValuesToBeBetween(
             column="sides_of_patient",
             max_value=1,
             description="No patient is on both sides of the official split: test, and train with val.",
             meta={
-                "mend": "Move all images of a patient to one side. If they are different patients, give them names "
+                FIX: "Move all images of a patient to one side. If they are different patients, give them names "
                 "that tell them apart, or a patients.csv."
             },
         ),
@@ -202,7 +150,7 @@ def _suite(manifest: pd.DataFrame, params: ValidateParams, expected_counts: dict
             max_value=1,
             severity="warning",
             description="No two files are identical (a warning: the split keeps identical files together).",
-            meta={"mend": "Remove the copies if they should not count twice."},
+            meta={FIX: "Remove the copies if they should not count twice."},
         ),
     ]
     return gx.ExpectationSuite("manifest", expectations=expectations)
@@ -214,7 +162,7 @@ def _count_expectations(expected_counts: dict[str, dict[str, int]]) -> list[Any]
             value=count,
             row_condition=(Column("release_split") == split) & (Column("label") == label),
             description=f"{split}/{label} has {count} files, as the download recorded.",
-            meta={"mend": "Run the download stage again."},
+            meta={FIX: "Run the download stage again."},
         )
         for split, labels in sorted(expected_counts.items())
         for label, count in sorted(labels.items())
@@ -229,40 +177,41 @@ def _balance_expectations(splits: list[str], minimum_share: float) -> list[Any]:
             max_value=1 - minimum_share,
             row_condition=Column("release_split") == split,
             description=f"The rarer class is {minimum_share:.0%} of {split} or more (observed: share of {POSITIVE}).",
-            meta={"mend": "Add images of it, or lower validate.minimum_class_share in params.yaml."},
+            meta={FIX: "Add images of it, or lower validate.minimum_class_share in params.yaml."},
         )
         for split in splits
     ]
 
 
-def _result(facts: Json) -> Result:
-    config, found = facts["expectation_config"], facts["result"]
-    offending = found.get("unexpected_index_list") or []
-    return Result(
+def _result(outcome: Json) -> ExpectationResult:
+    config, result = outcome["expectation_config"], outcome["result"]
+    offending = result.get("unexpected_index_list") or []
+    return ExpectationResult(
         expectation=config["type"],
         column=config["kwargs"].get("column"),
-        success=facts["success"],
+        success=outcome["success"],
         severity=config["severity"],
-        observed=_observed(facts),
-        details=f"{config['description']} {config['meta']['mend']}",
+        observed=_observed(outcome),
+        details=f"{config['description']} {config['meta'][FIX]}",
         files=tuple(sorted(row["path"] for row in offending)[:FILES_SHOWN]),
     )
 
 
-def _observed(facts: Json) -> str:
-    found = facts["result"]
-    if "unexpected_count" in found:
-        return f"{found['unexpected_count']} of {found['element_count']} files break it"
-    if "observed_value" in found:
-        value = found["observed_value"]
+def _observed(outcome: Json) -> str:
+    result = outcome["result"]
+    if "unexpected_count" in result:
+        return f"{result['unexpected_count']} of {result['element_count']} files break it"
+    if "observed_value" in result:
+        value = result["observed_value"]
         return f"{value:.4f}" if isinstance(value, float) else str(value)
-    return f"an error: {facts['exception_info']}"
+    return f"an error: {outcome['exception_info']}"
 
 
-def _quarantined(manifest: pd.DataFrame) -> tuple[dict[str, str], ...]:
-    broken = manifest[manifest["problem"] != ""]
+def _quarantined(manifest: pd.DataFrame) -> tuple[QuarantinedFile, ...]:
+    unusable = manifest[manifest["problem"] != ""]
     return tuple(
-        {"path": path, "reason": problem} for path, problem in zip(broken["path"], broken["problem"], strict=True)
+        QuarantinedFile(path=path, reason=problem)
+        for path, problem in zip(unusable["path"], unusable["problem"], strict=True)
     )
 
 
@@ -279,8 +228,15 @@ def _counts(manifest: pd.DataFrame) -> dict[str, dict[str, int]]:
     }
 
 
+def _without_dates(outcome: Json) -> Json:
+    """Remove the times of the run from the metadata that the pages show."""
+    meta = {key: value for key, value in outcome["meta"].items() if key not in ("run_id", "validation_time")}
+    markers = {key: value for key, value in meta["batch_markers"].items() if key != "ge_load_time"}
+    return outcome | {"meta": meta | {"batch_markers": markers}}
+
+
 def _write_docs(outcome: Json, suite: Any, docs: Path) -> None:
-    # Through JSON text, as Great Expectations does for its own store: the renderer trips over NumPy's floats.
+    # Through JSON text, as Great Expectations does for its own store: the renderer fails on NumPy's floats.
     plain = expectationSuiteValidationResultSchema.load(json.loads(json.dumps(outcome)))
     pages = {
         "index.html": ValidationResultsPageRenderer(run_info_at_end=True).render(plain),
@@ -289,11 +245,18 @@ def _write_docs(outcome: Json, suite: Any, docs: Path) -> None:
     shutil.copytree(ASSETS, docs / "static", dirs_exist_ok=True)
     shutil.copy(LOGO, docs / "static")
     for name, page in pages.items():
-        (docs / name).write_text(_offline(DefaultJinjaPageView().render(page)), encoding="utf-8")
+        html = _numbered(_offline(DefaultJinjaPageView().render(page)))
+        (docs / name).write_text(html, encoding="utf-8")
+
+
+def _numbered(html: str) -> str:
+    """Replace the random identifiers of collapsible lists by numbers, in the order of their first use."""
+    numbers: dict[str, str] = {}
+    return UUID.sub(lambda match: numbers.setdefault(match[0], str(len(numbers))), html)
 
 
 def _offline(html: str) -> str:
-    """Take the page's styles, scripts and pictures from ``static/`` instead of the internet."""
+    """Load the page's styles, scripts and images from ``static/`` instead of the internet."""
     local = (
         '<link rel="stylesheet" href="static/bootstrap.min.css">\n'
         '<link rel="stylesheet" href="static/icons.css">\n'
@@ -306,5 +269,6 @@ def _offline(html: str) -> str:
     html = re.sub(r"https://great-expectations-web-assets[^\"')]*", "static/logo-long.png", html)
     html = re.sub(r'href="[./]*/expectations/[^"]*"', 'href="suite.html"', html)
     html = re.sub(r'href="[./]*/index\.html"', 'href="index.html"', html)
-    html = html.replace("@media (prefers-color-scheme: dark)", "@media not all")  # its dark theme is left out
+    html = html.replace("@media (prefers-color-scheme: dark)", "@media not all")  # its dark theme is not included
+    html = html.replace(" / __none__", "").replace("__none__", "not recorded")  # name and time of the run
     return html.replace('<meta charset="UTF-8">', f'<meta charset="UTF-8">\n{local}', 1)

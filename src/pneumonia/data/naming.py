@@ -1,4 +1,4 @@
-"""What a file name says: the cause of the pneumonia, and which images belong to one patient."""
+"""Parse file names of the Kermany dataset: cause of the pneumonia, and patient."""
 
 import re
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ _MENDELEY = re.compile(r"(?P<cause>NORMAL|BACTERIA|VIRUS)-(?P<patient>\d+)-\d+")
 
 @dataclass(frozen=True)
 class ImageName:
-    """What the name of one image tells.
+    """Parsed name of one image.
 
     Attributes:
         cause: one of ``labels.CAUSES``.
         patient: key shared by the images of one patient, such as ``bacteria-12``, ``normal-0115`` or
-            ``normal2-0095``; None where the name does not tell.
+            ``normal2-0095``; None where the name has another scheme.
     """
 
     cause: str
@@ -25,17 +25,22 @@ class ImageName:
 
 
 def parse(filename: str, label: str) -> ImageName:
-    """Read cause and patient out of a file name of the Kaggle or Mendeley (version 3) release.
+    """Return cause and patient of a file name of the Kaggle or Mendeley (version 3) release.
 
     The number in ``person<N>_bacteria_<M>`` is counted separately for bacteria and virus, so the key holds both. It
-    is counted separately for ``IM-<N>`` and ``NORMAL2-IM-<N>`` too: taken as one series, 94 patients would stand on
-    both sides of the official split, and none does otherwise. Where name and class folder disagree about the cause,
-    the folder wins, and the patient stays the one of the name, so that relabelled images keep their group. A name of
-    another scheme tells no patient.
+    is counted separately for ``IM-<N>`` and ``NORMAL2-IM-<N>`` too: as one series, 94 patients would be on both sides
+    of the official split, as two series none is. Where file name and class folder disagree about the cause, the
+    folder decides, and the patient is still that of the name, so that relabelled images keep their group.
 
     Args:
         filename: name of the file, with or without its extension.
         label: one of ``labels.CLASS_NAMES``.
+
+    Examples:
+        >>> parse("person12_bacteria_46.jpeg", "PNEUMONIA")
+        ImageName(cause='bacteria', patient='bacteria-12')
+        >>> parse("IM000001", "NORMAL")
+        ImageName(cause='normal', patient=None)
     """
     fallback = "normal" if label == "NORMAL" else "unknown"
     stem = PurePath(filename).stem

@@ -1,88 +1,54 @@
-"""Where the images come from: the published dataset, phantoms, or one's own folder or zip.
+"""Sources of images: the published dataset, phantoms, or a folder or zip archive of your own.
 
-Whatever the source, the result is one folder ``{train,val,test}/{NORMAL,PNEUMONIA}/<file>`` that is complete or not
-there at all, and a record of what it was made from. No source ever stands in for another.
+Every source gives one folder ``{train,val,test}/{NORMAL,PNEUMONIA}/<file>``, complete or missing, and a record of its
+origin. No source is ever replaced silently by another.
 """
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from pneumonia import config
+from pneumonia.core.errors import DownloadError, SourceError
 from pneumonia.data import archive, checksum, disk, layout
 from pneumonia.data import definition as definitions
+from pneumonia.data.dataset_reports import SourceRecord
 from pneumonia.data.definition import Definition, Release
 from pneumonia.data.download import download
 from pneumonia.data.layout import Layout
-from pneumonia.errors import DownloadError, SourceError
+from pneumonia.data.settings import DataParams, PhantomParams
 
 
-@dataclass(frozen=True)
-class SourceRecord:
-    """What a dataset was made from.
-
-    Attributes:
-        source: ``kermany``, ``phantom``, ``folder`` or ``zip``.
-        release: name of the release, or of the folder or zip; None for phantoms.
-        sha256: checksum of the archive; of folders and phantoms, of the list of their files (checksum.of_folder).
-        files: number of images.
-        counts: number of images as ``{split: {label: n}}``.
-        full_size: whether the images have their original pixels; None where nobody can tell.
-        missing: names that the definition has and the release lacks.
-        ignored: number of files that were left out since they are no images in class folders.
-        patients_file: whether a patients.csv came along.
-    """
-
-    source: str
-    release: str | None
-    sha256: str
-    files: int
-    counts: dict[str, dict[str, int]]
-    full_size: bool | None
-    missing: tuple[str, ...]
-    ignored: int
-    patients_file: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain JSON types."""
-        return asdict(self) | {"missing": list(self.missing)}
-
-
-def fetch(
-    params: config.DataParams, definition: Path, raw: Path, downloads: Path, mirror: Path | None
-) -> SourceRecord:
+def fetch(params: DataParams, definition: Path, raw: Path, downloads: Path, mirror: Path | None) -> SourceRecord:
     """Build the dataset folder ``raw`` from the source that ``params`` names.
 
-    ``raw`` is replaced in one step at the very end; when anything fails, it stays as it was.
+    ``raw`` is replaced in one step at the end; after an error it is unchanged.
 
     Args:
         params: source and phantom settings; a path may be relative to the current folder.
-        definition: the dataset definition, data/kermany.yaml; read for ``kermany`` alone.
+        definition: the dataset definition, data/kermany.yaml; only read for ``kermany``.
         raw: folder to build.
         downloads: folder for downloaded archives, kept between runs.
-        mirror: folder that holds an archive of the dataset; when given, nothing is downloaded.
+        mirror: folder with an archive of the dataset; where it is given, nothing is downloaded.
 
     Raises:
-        SourceError: the source cannot be had, or is not what it should be; DownloadError and ArchiveError are kinds
-            of it.
+        SourceError: the source is not available, or differs from its definition (DownloadError and ArchiveError are
+            subclasses).
     """
-    with _workshop(raw) as work:
+    with _work_folder(raw) as work:
         if params.source == "kermany":
             record = _build_kermany(definitions.load(definition), work, downloads, mirror)
         elif params.source == "phantom":
             record = _build_phantom(params.phantom, work)
         else:
-            record = _build_own(Path(params.source).expanduser(), work)
+            record = _build_from_path(Path(params.source).expanduser(), work)
         _replace(work / "raw", raw)
     return record
 
 
 @contextmanager
-def _workshop(raw: Path) -> Iterator[Path]:
-    """Make an empty folder beside ``raw``, so on the same disk; what a killed run left there is removed."""
+def _work_folder(raw: Path) -> Iterator[Path]:
+    """Create an empty folder next to ``raw``, on the same disk; remains of an interrupted run are removed."""
     work = raw.with_name(f".{raw.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -98,20 +64,20 @@ def _replace(built: Path, raw: Path) -> None:
     built.rename(raw)
 
 
-def _build_kermany(known: Definition, work: Path, downloads: Path, mirror: Path | None) -> SourceRecord:
+def _build_kermany(dataset: Definition, work: Path, downloads: Path, mirror: Path | None) -> SourceRecord:
     if mirror is not None:
-        release, path = _find_in_mirror(known, mirror)
+        release, path = _open_mirror(dataset, mirror)
     else:
-        release, path = _download(known, downloads)
+        release, path = _download(dataset, downloads)
     archive.extract(path, work / "unpacked")
-    found = layout.scan(work / "unpacked")
-    missing = known.check(found.images, release)
-    layout.place(found.images, work / "raw", Path.rename)
-    return _record("kermany", release.name, release.sha256, found, full_size=release.full_size, missing=missing)
+    content = layout.scan(work / "unpacked")
+    missing = dataset.check(content.images, release)
+    layout.place(content.images, work / "raw", Path.rename)
+    return _record("kermany", release.name, release.sha256, content, full_size=release.full_size, missing=missing)
 
 
-def _find_in_mirror(known: Definition, mirror: Path) -> tuple[Release, Path]:
-    for release in known.releases:
+def _open_mirror(dataset: Definition, mirror: Path) -> tuple[Release, Path]:
+    for release in dataset.releases:
         path = mirror / release.archive
         if not path.is_file():
             continue
@@ -123,13 +89,13 @@ def _find_in_mirror(known: Definition, mirror: Path) -> tuple[Release, Path]:
             )
         return release, path
     raise SourceError(
-        f"The mirror {mirror} holds none of {_archives(known)}. Put one of them there, or unset PNEUMONIA_MIRROR to "
+        f"The mirror {mirror} has none of {_archives(dataset)}. Put one of them there, or unset PNEUMONIA_MIRROR to "
         "download the official archive."
     )
 
 
-def _download(known: Definition, downloads: Path) -> tuple[Release, Path]:
-    for release in known.releases:
+def _download(dataset: Definition, downloads: Path) -> tuple[Release, Path]:
+    for release in dataset.releases:
         if release.url is None:
             continue
         path = downloads / release.archive
@@ -137,19 +103,19 @@ def _download(known: Definition, downloads: Path) -> tuple[Release, Path]:
             download(release.url, path, size=release.bytes, sha256=release.sha256)
         except DownloadError as error:
             raise DownloadError(
-                f"{error}\nCheck the network and run again; what has arrived is kept. Without a network, set "
-                f"PNEUMONIA_MIRROR to a folder that holds one of {_archives(known)}, or set data.source in "
+                f"{error}\nCheck the network and run again; the download resumes. Without a network, set "
+                f"PNEUMONIA_MIRROR to a folder with one of {_archives(dataset)}, or set data.source in "
                 "params.yaml to phantom or to a folder of your own images."
             ) from error
         return release, path
-    raise SourceError(f"No release has a URL. Set PNEUMONIA_MIRROR to a folder that holds one of {_archives(known)}.")
+    raise SourceError(f"No release has a URL. Set PNEUMONIA_MIRROR to a folder with one of {_archives(dataset)}.")
 
 
-def _archives(known: Definition) -> str:
-    return ", ".join(release.archive for release in known.releases)
+def _archives(dataset: Definition) -> str:
+    return ", ".join(release.archive for release in dataset.releases)
 
 
-def _build_phantom(params: config.PhantomParams, work: Path) -> SourceRecord:
+def _build_phantom(params: PhantomParams, work: Path) -> SourceRecord:
     from pneumonia.data import phantom
 
     (work / "raw").mkdir()
@@ -157,18 +123,18 @@ def _build_phantom(params: config.PhantomParams, work: Path) -> SourceRecord:
     return _record("phantom", None, checksum.of_folder(work / "raw"), layout.scan(work / "raw"))
 
 
-def _build_own(path: Path, work: Path) -> SourceRecord:
+def _build_from_path(path: Path, work: Path) -> SourceRecord:
     if path.is_dir():
-        found = layout.scan(path)
-        _copy(found, work / "raw")
-        return _record("folder", path.resolve().name, checksum.of_folder(work / "raw"), found)
+        content = layout.scan(path)
+        _copy(content, work / "raw")
+        return _record("folder", path.resolve().name, checksum.of_folder(work / "raw"), content)
     if path.is_file() and path.suffix.lower() == ".zip":
         archive.extract(path, work / "unpacked")
-        found = layout.scan(work / "unpacked")
-        layout.place(found.images, work / "raw", Path.rename)
-        if found.patients:
-            found.patients.rename(work / "raw" / layout.PATIENTS_FILE)
-        return _record("zip", path.name, checksum.of_file(path), found)
+        content = layout.scan(work / "unpacked")
+        layout.place(content.images, work / "raw", Path.rename)
+        if content.patients:
+            content.patients.rename(work / "raw" / layout.PATIENTS_FILE)
+        return _record("zip", path.name, checksum.of_file(path), content)
     state = "is neither a folder nor a .zip" if path.exists() else "does not exist"
     raise SourceError(
         f"data.source in params.yaml is {str(path)!r}, which {state}. Expected kermany, phantom, or the path of a "
@@ -176,19 +142,19 @@ def _build_own(path: Path, work: Path) -> SourceRecord:
     )
 
 
-def _copy(found: Layout, raw: Path) -> None:
+def _copy(content: Layout, raw: Path) -> None:
     raw.mkdir()
-    with disk.room_for(sum(image.path.stat().st_size for image in found.images), raw):
-        layout.place(found.images, raw, shutil.copyfile)
-        if found.patients:
-            shutil.copyfile(found.patients, raw / layout.PATIENTS_FILE)
+    with disk.explain_full_disk(sum(image.path.stat().st_size for image in content.images), raw):
+        layout.place(content.images, raw, shutil.copyfile)
+        if content.patients:
+            shutil.copyfile(content.patients, raw / layout.PATIENTS_FILE)
 
 
 def _record(
     source: str,
     release: str | None,
     sha256: str,
-    found: Layout,
+    content: Layout,
     full_size: bool | None = None,
     missing: list[str] | None = None,
 ) -> SourceRecord:
@@ -196,10 +162,10 @@ def _record(
         source=source,
         release=release,
         sha256=sha256,
-        files=len(found.images),
-        counts=layout.count(found.images),
+        files=len(content.images),
+        counts=layout.count(content.images),
         full_size=full_size,
         missing=tuple(missing or ()),
-        ignored=len(found.ignored),
-        patients_file=found.patients is not None,
+        ignored=len(content.ignored),
+        patients_file=content.patients is not None,
     )

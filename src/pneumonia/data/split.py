@@ -1,6 +1,4 @@
-"""Patient-grouped subsets: the official test set as it is, and stratified folds of everything else."""
-
-from typing import Any
+"""Split a dataset by patient: the official test set unchanged, and stratified folds of the other images."""
 
 import numpy as np
 import pandas as pd
@@ -8,9 +6,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
-from pneumonia.config import SplitParams
-from pneumonia.errors import SplitError
-from pneumonia.labels import CLASS_NAMES, SUBSETS
+from pneumonia.core.errors import SplitError
+from pneumonia.core.labels import CLASS_NAMES, SUBSETS
+from pneumonia.data.dataset_reports import SplitReport
+from pneumonia.data.settings import SplitParams
 
 TEST_FOLD = -1
 NAMES_SHOWN = 5
@@ -19,22 +18,31 @@ NAMES_SHOWN = 5
 def split(manifest: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
     """Assign every usable image to a group, a fold and a subset; the order of the rows does not matter.
 
-    A group holds the images of one patient, merged with the groups that share an identical file with it. The
-    release's ``test`` images stay the test subset; its ``train`` and ``val`` images are cut into ``params.folds``
-    folds that keep groups whole and the share of each cause alike. Without a release test set, the last fold becomes
-    the test subset.
+    A group has the images of one patient, merged with the groups of patients that share an identical file. The
+    ``test`` images of the release are the test subset; its ``train`` and ``val`` images are divided into
+    ``params.folds`` folds, stratified by cause, with every group in one fold (scikit-learn's `StratifiedGroupKFold`).
+    Without a test set in the release, the last fold becomes the test subset.
 
     Args:
-        manifest: as ``manifest.build`` returns it; rows with a problem are left out.
-        params: seed, number of folds, and which of them is validation.
+        manifest: as `manifest.build` returns it; rows with a problem are left out.
+        params: seed, number of folds, and the validation fold.
 
     Returns:
         Columns ``path``, ``sha256``, ``label``, ``cause``, ``patient``, ``group`` (0, 1, ...), ``fold`` (0 to
         folds - 1, -1 for test) and ``subset`` (one of ``labels.SUBSETS``), sorted by path.
 
     Raises:
-        SplitError: a group lies in test and outside of it, there are too few groups for the folds, or the validation
-            fold is needed as test set.
+        SplitError: a group is both in test and outside of it, there are too few groups for the folds, or the
+            validation fold is needed as test set.
+
+    Examples:
+        >>> images = [(f"train/{label}/{n}.png", label, n) for label in CLASS_NAMES for n in range(4)]
+        >>> manifest = pd.DataFrame(images, columns=["path", "label", "patient"]).assign(
+        ...     sha256=lambda rows: rows["path"], cause=lambda rows: rows["label"], release_split="train", problem=""
+        ... )
+        >>> manifest["patient"] = manifest["label"] + manifest["patient"].astype(str)
+        >>> split(manifest, SplitParams(seed=1, folds=4, validation_fold=0))["subset"].value_counts().to_dict()
+        {'train': 4, 'validation': 2, 'test': 2}
     """
     images = manifest[manifest["problem"] == ""].sort_values("path", ignore_index=True)
     images["group"] = _groups(images)
@@ -57,23 +65,18 @@ def split(manifest: pd.DataFrame, params: SplitParams) -> pd.DataFrame:
     return images[["path", "sha256", "label", "cause", "patient", "group", "fold", "subset"]]
 
 
-def summary(splits: pd.DataFrame) -> dict[str, Any]:
-    """Count what ``split`` made, as plain JSON types.
-
-    Returns:
-        ``images`` by subset, label and cause; ``groups`` by subset; ``folds`` (images by fold of development); and
-        ``test_origin``, a sentence on where the test subset comes from.
-    """
+def summary(splits: pd.DataFrame) -> SplitReport:
+    """Count the images, groups and folds that `split` assigned."""
     official = splits.loc[splits["subset"] == "test", "path"].str.startswith("test/").all()
     folds = splits.loc[splits["fold"] != TEST_FOLD, "fold"].value_counts().sort_index()
-    return {
-        "images": {subset: _counts(splits[splits["subset"] == subset]) for subset in SUBSETS},
-        "groups": {subset: int(splits.loc[splits["subset"] == subset, "group"].nunique()) for subset in SUBSETS},
-        "folds": {str(fold): int(size) for fold, size in folds.items()},
-        "test_origin": "the official test set of the release, untouched"
+    return SplitReport(
+        images={subset: _counts(splits[splits["subset"] == subset]) for subset in SUBSETS},
+        groups={subset: int(splits.loc[splits["subset"] == subset, "group"].nunique()) for subset in SUBSETS},
+        folds={str(fold): int(size) for fold, size in folds.items()},
+        test_origin="the official test set of the release, untouched"
         if official
         else "a patient-grouped fold of the images, since they came without a test set",
-    }
+    )
 
 
 def _counts(images: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -87,7 +90,7 @@ def _groups(images: pd.DataFrame) -> np.ndarray:
     """Number the connected components of the graph that links each patient with the contents of its files."""
     patients, _ = pd.factorize(images["patient"])
     contents, _ = pd.factorize(images["sha256"])
-    nodes = len(images)  # no more patients than images: contents are numbered from here on
+    nodes = len(images)  # there are at most as many patients as images: numbers of contents start here
     edges = coo_array((np.ones(nodes), (patients, contents + nodes)), shape=(2 * nodes, 2 * nodes))
     _, component = connected_components(edges, directed=False)
     groups: np.ndarray = pd.factorize(component[patients])[0]
@@ -95,7 +98,7 @@ def _groups(images: pd.DataFrame) -> np.ndarray:
 
 
 def _folds(development: pd.DataFrame, params: SplitParams) -> np.ndarray:
-    # A cause too rare for the folds cannot be spread over them; classes always can.
+    # A cause with fewer groups than folds cannot be stratified; the classes always can.
     rarest = development.groupby("cause")["group"].nunique().min()
     strata = development["cause" if rarest >= params.folds else "label"]
     splitter = StratifiedGroupKFold(params.folds, shuffle=True, random_state=params.seed)
@@ -114,10 +117,11 @@ def _refuse_leaks(images: pd.DataFrame, official_test: pd.Series) -> None:
         f"  {', '.join(sorted(rows['patient'].unique()))}: {', '.join(rows['path'].head(NAMES_SHOWN))}"
         for _, rows in list(leaks.groupby("group"))[:NAMES_SHOWN]
     ]
+    count = leaks["group"].nunique()
     raise SplitError(
-        f"Expected every patient in test or outside of it, but {leaks['group'].nunique()} group(s) of patients, or of "
-        "patients with identical files, are on both sides. Move all their images to one side, or remove them from "
-        "one; if they are different patients, give them names that tell them apart, or a patients.csv.\n"
+        f"Expected every patient either in test or outside of it, but {count} group(s) of patients "
+        "(or of patients with identical files) are on both sides. Move all their images to one side, or remove them "
+        "from one; if they are different patients, give them names that tell them apart, or a patients.csv.\n"
         + "\n".join(named)
     )
 
@@ -146,8 +150,8 @@ def _refuse_missing_classes(images: pd.DataFrame) -> None:
     for (subset, fold), rows in images.groupby(["subset", "fold"]):
         missing = set(CLASS_NAMES) - set(rows["label"])
         if missing:
-            place = "the test set" if fold == TEST_FOLD else f"fold {fold} ({subset})"
+            part = "the test set" if fold == TEST_FOLD else f"fold {fold} ({subset})"
             raise SplitError(
-                f"Expected both classes in every fold and in the test set, but {place} has no {missing.pop()}. "
+                f"Expected both classes in every fold and in the test set, but {part} has no {missing.pop()}. "
                 "Add images of more patients, lower split.folds or try another split.seed in params.yaml."
             )

@@ -1,9 +1,9 @@
-"""The two pictures of a split: which classes are in each subset, and how large the subsets are."""
+"""Figures of a split: classes in each subset, and sizes of the subsets."""
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pneumonia.labels import CAUSES, SUBSETS
+from pneumonia.core.labels import CAUSES, SUBSETS
 
 COLOURS = {"normal": "#4c78a8", "bacteria": "#e45756", "virus": "#f2a35e", "unknown": "#9d9da3"}
 NAMES = {
@@ -16,14 +16,14 @@ SHADES = {"train": "#31688e", "validation": "#1f8a5f", "test": "#8a6d1f"}
 
 
 def class_distribution(splits: pd.DataFrame) -> Figure:
-    """Draw the images of each subset by class, with the pneumonias by cause, as grouped bars with their counts."""
+    """Return grouped bars of the images in each subset by class, pneumonia by cause, with counts."""
     counts = splits.groupby(["subset", "cause"]).size().unstack(fill_value=0).reindex(SUBSETS, fill_value=0)
     causes = [cause for cause in CAUSES if cause in counts.columns]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     width = 0.8 / len(causes)
     for index, cause in enumerate(causes):
-        positions = [place + (index - (len(causes) - 1) / 2) * width for place in range(len(SUBSETS))]
+        positions = [position + (index - (len(causes) - 1) / 2) * width for position in range(len(SUBSETS))]
         bars = axes.bar(positions, counts[cause], width * 0.94, color=COLOURS[cause], label=NAMES[cause])
         axes.bar_label(bars, labels=[f"{count:,}" for count in counts[cause]], padding=2, fontsize=9)
     axes.set_xticks(range(len(SUBSETS)), [f"{name}\n{total:,} images" for name, total in counts.sum(axis=1).items()])
@@ -37,7 +37,7 @@ def class_distribution(splits: pd.DataFrame) -> Figure:
 
 
 def split_ratio(splits: pd.DataFrame) -> Figure:
-    """Draw the share of each subset, in images and in patient groups, as two bars of 100%."""
+    """Return the share of each subset in images and in patient groups, as two stacked bars."""
     counts = splits.groupby("subset")["group"].agg(images="size", groups="nunique").reindex(SUBSETS, fill_value=0)
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     axes = figure.add_subplot()

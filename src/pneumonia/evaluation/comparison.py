@@ -1,123 +1,172 @@
-"""Is one model better than another, judged on the same images."""
+"""Compare models on the same images: paired differences, DeLong's test and McNemar's test."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from pneumonia.config import BootstrapParams
-from pneumonia.evaluation.intervals import DECIMALS, TAIL, Estimate, Statistic, decision_shares, estimate, roc_auc
+from pneumonia.core.errors import EvidenceError
+from pneumonia.core.estimate import DECIMALS, Estimate
+from pneumonia.core.labels import POSITIVE, target
+from pneumonia.evaluation.comparison_report import (
+    AucTest,
+    ComparisonReport,
+    McNemarTest,
+    PairedComparison,
+    Selection,
+)
+from pneumonia.evaluation.intervals import TAIL, Statistic, decision_shares, estimate, roc_auc
+from pneumonia.evaluation.settings import BootstrapParams
 
 Array = NDArray[np.float64]
+Answers = tuple[Array, NDArray[np.bool_]]
+"""Scores of a model, shape (N,), of which only the order counts, and its decisions for PNEUMONIA, shape (N,)."""
 
 
-@dataclass(frozen=True)
-class AucTest:
-    """DeLong's test: the difference of two AUCs with its interval, and the two-sided p, None where it is undefined."""
+def compare(
+    predictions: Mapping[str, pd.DataFrame],
+    reference: str,
+    bootstrap: BootstrapParams,
+    selected_by: Selection | None = None,
+) -> ComparisonReport:
+    """Compare every model with the reference on every subset.
 
-    difference: Estimate
-    p: float | None
+    Args:
+        predictions: by model, its predictions table (`prediction_table.read_predictions`).
+        reference: the model that the others are compared with.
+        bootstrap: number of resamples, and their seed.
+        selected_by: the rule that selected the reference, for the report.
+
+    Raises:
+        EvidenceError: the models were evaluated on different images.
+    """
+    subsets = list(predictions[reference]["subset"].unique())
+    return ComparisonReport(
+        reference=reference,
+        selected_by=selected_by,
+        models={
+            model: {
+                subset: _compare_on(subset, (model, table), (reference, predictions[reference]), bootstrap)
+                for subset in subsets
+            }
+            for model, table in predictions.items()
+            if model != reference
+        },
+    )
 
 
-@dataclass(frozen=True)
-class McNemarTest:
-    """Images that one model alone decides rightly, and the exact two-sided p of their being equally many."""
+def compare_pair(
+    targets: NDArray[np.integer],
+    groups: NDArray[np.integer],
+    first: Answers,
+    second: Answers,
+    bootstrap: BootstrapParams,
+) -> PairedComparison:
+    """Compare two models on the same images, first less second, rounded for a report.
 
-    first_alone_right: int
-    second_alone_right: int
-    p: float
+    Args:
+        targets: classes, 0 or 1, shape (N,).
+        groups: patient of each image, shape (N,).
+        first: scores and decisions of the first model.
+        second: scores and decisions of the second model.
+        bootstrap: number of resamples, and their seed.
+    """
+    differences = bootstrap_differences(targets, groups, first, second, bootstrap)
+    auc = delong(targets, first[0], second[0])
+    decisions = mcnemar(targets, first[1], second[1])
+    return PairedComparison(
+        differences={name: difference.rounded() for name, difference in differences.items()},
+        delong=AucTest(difference=auc.difference.rounded(), p=None if auc.p is None else _significant_digits(auc.p)),
+        mcnemar=decisions.model_copy(update={"p": _significant_digits(decisions.p)}),
+    )
 
 
 def delong(targets: NDArray[np.integer], first: Array, second: Array) -> AucTest:
     """Test whether two models have the same AUC on the same images.
 
-    DeLong, DeLong and Clarke-Pearson (Biometrics 1988), by midranks (Sun and Xu, IEEE Signal Processing Letters 2014).
-    Images count as independent, so with several per patient the interval is a little too narrow; the patient
-    bootstrap of `bootstrap_differences` has no such flaw.
+    DeLong, DeLong and Clarke-Pearson (Biometrics 1988), computed by midranks (Sun and Xu, IEEE Signal Processing
+    Letters 2014). Images are treated as independent, so with several per patient the interval is slightly too narrow;
+    the patient bootstrap of `bootstrap_differences` accounts for that.
 
     Args:
-        targets: (N,) of 0 and 1.
-        first: (N,) scores of a model; only their order counts.
-        second: (N,) scores of the other model.
+        targets: classes, 0 or 1, shape (N,).
+        first: scores of the first model, shape (N,); only their order counts.
+        second: scores of the second model, shape (N,).
 
     Returns:
         AUC of the first less AUC of the second. Interval and p are None where a class has fewer than two images or
-        the difference is without variance; models that order all pairs alike have p = 1.
+        the difference has no variance; models that rank all pairs alike have p = 1.
     """
-    auc_first, positives_first, negatives_first = _placements(targets, first)
-    auc_second, positives_second, negatives_second = _placements(targets, second)
+    auc_first, positives_first, negatives_first = _structural_components(targets, first)
+    auc_second, positives_second, negatives_second = _structural_components(targets, second)
     difference = auc_first - auc_second
     components = (positives_first - positives_second, negatives_first - negatives_second)
     if min(len(part) for part in components) < 2:
-        return AucTest(Estimate(difference), None)
+        return AucTest(difference=Estimate(difference), p=None)
     error = np.sqrt(sum(part.var(ddof=1) / len(part) for part in components))
     if error < 1e-12:
-        return AucTest(Estimate(difference), 1.0 if abs(difference) < 1e-12 else None)
+        return AucTest(difference=Estimate(difference), p=1.0 if abs(difference) < 1e-12 else None)
     reach = stats.norm.ppf(1 - TAIL) * error
     p = 2 * stats.norm.sf(abs(difference) / error)
-    return AucTest(Estimate(difference, float(difference - reach), float(difference + reach)), float(p))
+    interval = Estimate(difference, float(difference - reach), float(difference + reach))
+    return AucTest(difference=interval, p=float(p))
 
 
 def mcnemar(targets: NDArray[np.integer], first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemarTest:
-    """Test whether decisions (N,) bool of two models are right equally often (McNemar 1947, exact binomial).
+    """Test whether the decisions (N,) of two models are correct equally often (McNemar 1947, exact binomial test).
 
-    Images count as independent, as in `delong`.
+    Images are treated as independent, as in `delong`.
+
+    Examples:
+        >>> mcnemar(np.array([1, 1, 0]), np.array([True, True, False]), np.array([False, True, False])).p
+        1.0
     """
     first_right, second_right = first == (targets == 1), second == (targets == 1)
     alone = int((first_right & ~second_right).sum()), int((~first_right & second_right).sum())
     p = stats.binomtest(alone[0], sum(alone)).pvalue if sum(alone) else 1.0
-    return McNemarTest(*alone, p=float(p))
+    return McNemarTest(first_alone_right=alone[0], second_alone_right=alone[1], p=float(p))
 
 
 def bootstrap_differences(
     targets: NDArray[np.integer],
     groups: NDArray[np.integer],
-    first: tuple[Array, float],
-    second: tuple[Array, float],
+    first: Answers,
+    second: Answers,
     bootstrap: BootstrapParams,
 ) -> dict[str, Estimate]:
-    """Compute differences, first less second, of AUC, accuracy, sensitivity and specificity on the same resamples.
+    """Return differences of AUC, accuracy, sensitivity and specificity with intervals from the same resamples.
 
-    Args:
-        targets: (N,) of 0 and 1.
-        groups: (N,) the patient of each image.
-        first: probabilities (N,) and threshold of a model.
-        second: those of the other model.
-        bootstrap: how many resamples, and their seed.
+    Arguments are those of `compare_pair`.
     """
 
-    def figures(probabilities: Array, threshold: float) -> dict[str, Statistic]:
-        return {"roc_auc": roc_auc(targets, probabilities), **decision_shares(targets, probabilities >= threshold)}
+    def statistics(scores: Array, called: NDArray[np.bool_]) -> dict[str, Statistic]:
+        return {"roc_auc": roc_auc(targets, scores), **decision_shares(targets, called)}
 
-    one, other = figures(*first), figures(*second)
+    one, other = statistics(*first), statistics(*second)
     return estimate({name: _difference(one[name], other[name]) for name in one}, groups, bootstrap)
 
 
-def compare(
-    targets: NDArray[np.integer],
-    groups: NDArray[np.integer],
-    first: tuple[Array, float],
-    second: tuple[Array, float],
-    bootstrap: BootstrapParams,
-) -> dict[str, Any]:
-    """Run all of the above, as plain JSON types; arguments as for `bootstrap_differences`.
-
-    Returns:
-        ``differences`` (by figure), ``delong`` (``difference`` and ``p``) and ``mcnemar``.
-    """
-    auc = delong(targets, first[0], second[0])
-    decisions = mcnemar(targets, first[0] >= first[1], second[0] >= second[1])
-    differences = bootstrap_differences(targets, groups, first, second, bootstrap)
-    return {
-        "differences": {name: figure.to_json() for name, figure in differences.items()},
-        "delong": {"difference": auc.difference.to_json(), "p": _rounded(auc.p)},
-        "mcnemar": asdict(decisions) | {"p": _rounded(decisions.p)},
-    }
+def _compare_on(
+    subset: str, first: tuple[str, pd.DataFrame], second: tuple[str, pd.DataFrame], bootstrap: BootstrapParams
+) -> PairedComparison:
+    one, other = (table[table["subset"] == subset].reset_index(drop=True) for _, table in (first, second))
+    identity = ["path", "label", "group"]
+    if not one[identity].equals(other[identity]):
+        raise EvidenceError(
+            f"expected the same {subset} images for {first[0]} and {second[0]}, got {len(one)} and {len(other)} that "
+            "differ. Run `dvc repro evaluate` for both."
+        )
+    targets = one["label"].map(target).to_numpy(int)
+    return compare_pair(targets, one["group"].to_numpy(), _answers(one), _answers(other), bootstrap)
 
 
-def _placements(targets: NDArray[np.integer], scores: Array) -> tuple[float, Array, Array]:
+def _answers(table: pd.DataFrame) -> Answers:
+    return table["logit"].to_numpy(np.float64), (table["predicted"] == POSITIVE).to_numpy(bool)
+
+
+def _structural_components(targets: NDArray[np.integer], scores: Array) -> tuple[float, Array, Array]:
     """Return the AUC, and its components per positive and per negative image (DeLong's V10 and V01)."""
     positives, negatives = scores[targets == 1], scores[targets == 0]
     ranks = stats.rankdata(np.concatenate([positives, negatives]))
@@ -130,5 +179,5 @@ def _difference(one: Statistic, other: Statistic) -> Statistic:
     return lambda weights: one(weights) - other(weights)
 
 
-def _rounded(p: float | None) -> float | None:
-    return None if p is None else float(f"{p:.{DECIMALS}g}")
+def _significant_digits(p: float) -> float:
+    return float(f"{p:.{DECIMALS}g}")

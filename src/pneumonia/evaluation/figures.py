@@ -1,9 +1,8 @@
-"""Pictures and plot tables of training and evaluation; the same numbers give the same bytes."""
+"""Figures and plot tables of training and evaluation; equal numbers give equal bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from pneumonia.labels import CLASS_NAMES
+from pneumonia.core.labels import CLASS_NAMES, target
+from pneumonia.evaluation.evaluation_report import CalibrationEffect, SubsetReport
 
 MAXIMUM_CURVE_POINTS = 200
 GREY = "#888888"
@@ -20,51 +20,54 @@ GREY = "#888888"
 
 @dataclass(frozen=True)
 class Scores:
-    """A model's answers on one subset: targets (N,) of 0 or 1, probabilities (N,) and the operating point."""
+    """Predictions of a model on one subset.
+
+    Attributes:
+        targets: classes, 0 or 1, shape (N,).
+        probabilities: scores that increase with the probability of PNEUMONIA, shape (N,).
+        called: decisions at the operating point, 0 or 1, shape (N,).
+    """
 
     targets: NDArray[np.integer]
     probabilities: NDArray[np.float64]
-    threshold: float
+    called: NDArray[np.integer]
 
-    @property
-    def called(self) -> NDArray[np.integer]:
-        """Decisions (N,) of 0 or 1 at the operating point."""
-        return (self.probabilities >= self.threshold).astype(int)
+    @classmethod
+    def at(cls, targets: NDArray[np.integer], probabilities: NDArray[np.float64], threshold: float) -> "Scores":
+        """Call every image PNEUMONIA whose probability is at or above a threshold."""
+        return cls(targets, probabilities, (probabilities >= threshold).astype(int))
+
+    @classmethod
+    def of(cls, predictions: pd.DataFrame, subset: str) -> "Scores":
+        """Read one subset of a predictions table; scores are the logits, which order the images like probabilities."""
+        rows = predictions[predictions["subset"] == subset]
+        return cls(
+            rows["label"].map(target).to_numpy(int),
+            rows["logit"].to_numpy(float),
+            rows["predicted"].map(target).to_numpy(int),
+        )
 
 
 def roc_table(scores: Scores) -> pd.DataFrame:
-    """Return the ROC curve: columns false_positive_rate and true_positive_rate, thinned to some 200 points."""
+    """Return the ROC curve: columns false_positive_rate and true_positive_rate, thinned to about 200 points."""
     fpr, tpr, _ = sk.roc_curve(scores.targets, scores.probabilities)
     return _thinned(pd.DataFrame({"false_positive_rate": fpr, "true_positive_rate": tpr}))
 
 
 def pr_table(scores: Scores) -> pd.DataFrame:
-    """Return the precision-recall curve: columns recall and precision, thinned to some 200 points."""
+    """Return the precision-recall curve: columns recall and precision, thinned to about 200 points."""
     precision, recall, _ = sk.precision_recall_curve(scores.targets, scores.probabilities)
     return _thinned(pd.DataFrame({"recall": recall, "precision": precision}))
 
 
 def confusion_table(scores: Scores) -> pd.DataFrame:
-    """Return one row per image with its actual and predicted class, as DVC's confusion template wants it."""
+    """Return one row per image with its actual and predicted class, as DVC's confusion template expects."""
     names = np.array(CLASS_NAMES)
     return pd.DataFrame({"actual": names[scores.targets], "predicted": names[scores.called]})
 
 
-def learning_curves(history: pd.DataFrame, title: str) -> Figure:
-    """Draw loss and accuracy of training and validation per epoch."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for column, label in ((metric, "training"), (f"val_{metric}", "validation")):
-            axes.plot(history["epoch"], history[column], marker="o", markersize=4, label=label)
-        axes.set(xlabel="epoch", ylabel=metric, xticks=_ticks(history["epoch"]))
-        axes.legend()
-        axes.grid(alpha=0.3)
-    figure.suptitle(title)
-    return figure
-
-
 def roc_figure(models: Mapping[str, Mapping[str, Scores]]) -> Figure:
-    """Draw the ROC curves of all models, a panel per subset, operating points marked."""
+    """Draw the ROC curves of all models, a panel per subset, with the operating points marked."""
     figure, panels = _panels(models)
     for subset, axes in panels.items():
         for model, subsets in models.items():
@@ -112,18 +115,18 @@ def confusion_figure(models: Mapping[str, Mapping[str, Scores]]) -> Figure:
     return figure
 
 
-def reliability_figure(judgements: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw what `judgement.judge` found of the calibration of models (rows) on subsets (columns).
+def reliability_figure(models: Mapping[str, Mapping[str, SubsetReport]]) -> Figure:
+    """Draw reliability diagrams of models (rows) on subsets (columns).
 
-    Each point is a bin: the share of PNEUMONIA against the mean probability, before and after calibration, the latter
-    with the 95% interval of the share. On the diagonal, probabilities mean what they say.
+    Each point is a bin: the observed share of PNEUMONIA against the mean probability, before and after calibration,
+    the latter with the 95% interval of the share. A perfectly calibrated model lies on the diagonal.
     """
-    subsets = list(next(iter(judgements.values()))["subsets"])
-    figure = Figure(figsize=(4.4 * len(subsets), 4.2 * len(judgements)), layout="constrained")
-    grid = figure.subplots(len(judgements), len(subsets), squeeze=False)
-    for row, (model, judged) in zip(grid, judgements.items(), strict=True):
+    subsets = list(next(iter(models.values())))
+    figure = Figure(figsize=(4.4 * len(subsets), 4.2 * len(models)), layout="constrained")
+    grid = figure.subplots(len(models), len(subsets), squeeze=False)
+    for row, (model, reports) in zip(grid, models.items(), strict=True):
         for axes, subset in zip(row, subsets, strict=True):
-            _draw_reliability(axes, judged["subsets"][subset]["calibration"])
+            _draw_reliability(axes, reports[subset].calibration)
             axes.set_title(f"{model}, {subset}")
     return figure
 
@@ -146,14 +149,19 @@ def _draw_confusion(axes: Axes, scores: Scores) -> None:
     axes.set_yticklabels(CLASS_NAMES, rotation=90, va="center")
 
 
-def _draw_reliability(axes: Axes, calibration: Mapping[str, Any]) -> None:
+def _draw_reliability(axes: Axes, calibration: CalibrationEffect) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
-    for moment, colour, marker in (("before", GREY, "x"), ("after", "C0", "o")):
-        table = pd.json_normalize(calibration[moment]["reliability"])
-        label = f"{moment} (ECE {calibration[moment]['ece']:.3f}, Brier {calibration[moment]['brier']:.3f})"
-        axes.plot(table["probability"], table["share.value"], marker=marker, color=colour, linewidth=1, label=label)
-        if moment == "after":
-            axes.vlines(table["probability"], table["share.low"], table["share.high"], color=colour, alpha=0.4)
+    for name, quality, colour, marker in (
+        ("before", calibration.before, GREY, "x"),
+        ("after", calibration.after, "C0", "o"),
+    ):
+        probabilities = [entry.probability for entry in quality.reliability]
+        shares = [entry.share for entry in quality.reliability]
+        label = f"{name} (ECE {quality.ece:.3f}, Brier {quality.brier:.3f})"
+        axes.plot(probabilities, [s.value for s in shares], marker=marker, color=colour, linewidth=1, label=label)
+        if name == "after":
+            lows, highs = (np.array([getattr(s, end) for s in shares], float) for end in ("low", "high"))
+            axes.vlines(probabilities, lows, highs, color=colour, alpha=0.4)
     axes.set(xlabel="probability of PNEUMONIA", ylabel="share of PNEUMONIA", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), fontsize="small", frameon=False)
     axes.grid(alpha=0.3)
@@ -168,7 +176,3 @@ def _panels(models: Mapping[str, Mapping[str, Scores]]) -> tuple[Figure, dict[st
 def _thinned(table: pd.DataFrame) -> pd.DataFrame:
     keep = np.unique(np.linspace(0, len(table) - 1, MAXIMUM_CURVE_POINTS).round().astype(int))
     return table.iloc[keep].round(6)
-
-
-def _ticks(epochs: "pd.Series[int]") -> list[int]:
-    return list(epochs[:: max(1, len(epochs) // 8)])

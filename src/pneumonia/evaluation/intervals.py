@@ -1,9 +1,9 @@
 """95% intervals from a bootstrap over patients.
 
-Images of one patient resemble each other, so patients are drawn with replacement, each with all its images (the
-cluster bootstrap; Davison and Hinkley, Bootstrap Methods, 1997, section 3.8), and the 2.5% and 97.5% percentiles of a
-figure are its interval. A resample is a row of weights: how often each image is in it. Every statistic here answers
-for many such rows (B, N) at once.
+Images of one patient are correlated, so patients are drawn with replacement, each with all its images (the cluster
+bootstrap; Davison and Hinkley, Bootstrap Methods, 1997, section 3.8). The 2.5% and 97.5% percentiles of a statistic
+are its interval. A resample is a row of weights: how often each image occurs in it. Every statistic is computed for
+many such rows (B, N) at once.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.config import BootstrapParams
-from pneumonia.evaluation.calibration import calibration_error
+from pneumonia.core.estimate import Estimate
+from pneumonia.evaluation.calibration_error import calibration_error
+from pneumonia.evaluation.settings import BootstrapParams
 
 LEVEL = 0.95
 TAIL = (1 - LEVEL) / 2
 MAXIMUM_UNDEFINED = 0.05
-"""Share of resamples in which a figure may be undefined, for example without any image of a class."""
+"""Largest share of resamples in which a figure may be undefined, for example because a class is missing."""
 
-DECIMALS = 6
 WEIGHTS_AT_ONCE = 4_000_000
-"""Memory: so many weights, of 8 bytes, are held at once."""
+"""Maximum number of weights (8 bytes each) in memory."""
 
 Array = NDArray[np.float64]
 Statistic = Callable[[Array], Array]
@@ -30,32 +30,12 @@ Statistic = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A figure with the ends of its 95% interval, which are None where they cannot be told."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    def to_json(self) -> dict[str, float | None]:
-        """Return value, low and high, rounded."""
-        ends = {"low": self.low, "high": self.high}
-        return {"value": round(self.value, DECIMALS)} | {
-            name: None if end is None else round(end, DECIMALS) for name, end in ends.items()
-        }
-
-    def __str__(self) -> str:
-        """As in ``0.976 (0.964-0.986)``."""
-        return f"{self.value:.3f}" + ("" if self.low is None else f" ({self.low:.3f}-{self.high:.3f})")
-
-
-@dataclass(frozen=True)
 class Share:
-    """The share of images with a property among those that count: sensitivity, for one, or accuracy.
+    """A statistic that is a proportion of images, such as sensitivity or accuracy.
 
     Attributes:
-        hits: (N,) bool, images with the property.
-        among: (N,) bool, images that count.
+        hits: images in the numerator if they are also in ``among``, bool, shape (N,).
+        among: images in the denominator, bool, shape (N,).
     """
 
     hits: NDArray[np.bool_]
@@ -69,12 +49,12 @@ class Share:
 def estimate(
     statistics: Mapping[str, Statistic], groups: NDArray[np.integer], bootstrap: BootstrapParams
 ) -> dict[str, Estimate]:
-    """Compute figures and their intervals, all from the same resamples.
+    """Compute statistics and their intervals, all from the same resamples.
 
-    Resamples in which a figure is undefined are left out for that figure; where they are more than
-    `MAXIMUM_UNDEFINED` of all, it has no interval. Resampling cannot tell how uncertain a figure is that never varies:
-    a share of 0 or 1 then has the exact binomial interval with patients as trials (Clopper and Pearson 1934), and any
-    other figure has none.
+    Resamples in which a statistic is undefined are left out for that statistic; if they are more than
+    `MAXIMUM_UNDEFINED` of all, it has no interval. The bootstrap gives no interval for a statistic that does not vary:
+    a share of 0 or 1 then gets the exact binomial interval with patients as trials (Clopper and Pearson 1934), and any
+    other statistic gets none.
 
     Args:
         statistics: by name; see `Statistic`.
@@ -82,7 +62,7 @@ def estimate(
         bootstrap: how many resamples, and their seed.
 
     Returns:
-        By name, in the same order; figures that are undefined on the images themselves are left out.
+        By name, in the same order; statistics that are undefined on the images themselves are left out.
     """
     everything = np.ones((1, len(groups)))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -99,7 +79,7 @@ def estimate(
 
 
 def resampled(groups: NDArray[np.integer], bootstrap: BootstrapParams) -> Iterator[Array]:
-    """Draw patients with replacement, and yield how often each image came (B, N), in blocks of resamples."""
+    """Draw patients with replacement, and yield how often each image occurs (B, N), in blocks of resamples."""
     patients, patient = np.unique(groups, return_inverse=True)
     rng = np.random.default_rng(bootstrap.seed)
     at_once = max(1, WEIGHTS_AT_ONCE // len(groups))
@@ -118,10 +98,10 @@ def binary_figures(
     groups: NDArray[np.integer],
     bootstrap: BootstrapParams,
 ) -> dict[str, Estimate]:
-    """Compute what `metrics.binary_metrics` does, with intervals; a class may be missing here.
+    """Compute the metrics of `metrics.binary_metrics` with intervals; unlike there, a class may be missing.
 
-    The calibration error has no interval: its distances are never negative, so that every resample adds to it, and
-    the percentiles lie above the value.
+    The calibration error has no interval: its distances are never negative, so resampling increases it and the
+    percentiles lie above the value.
 
     Args:
         targets: (N,) of 0 and 1.
@@ -132,7 +112,7 @@ def binary_figures(
     """
     called = probabilities >= threshold
     shares = decision_shares(targets, called)
-    certain = np.clip(probabilities, np.finfo(float).eps, 1 - np.finfo(float).eps)  # as scikit-learn has it
+    certain = np.clip(probabilities, np.finfo(float).eps, 1 - np.finfo(float).eps)  # as in scikit-learn
     losses = -np.log(np.where(targets == 1, certain, 1 - certain))
     statistics: dict[str, Statistic] = {
         "loss": _mean(losses),

@@ -1,16 +1,16 @@
-"""Figures of a binary classifier, from labels and probabilities alone."""
+"""Metrics of a binary classifier."""
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from pneumonia.evaluation.calibration import calibration_error
+from pneumonia.evaluation.calibration_error import calibration_error
 
 
 def binary_metrics(
     targets: NDArray[np.integer], probabilities: NDArray[np.float64], threshold: float
 ) -> dict[str, float]:
-    """Compute the usual figures of a diagnostic test.
+    """Compute the usual metrics of a diagnostic test.
 
     Args:
         targets: (N,) of 0 (NORMAL) and 1 (PNEUMONIA); both must occur.
@@ -20,8 +20,8 @@ def binary_metrics(
     Returns:
         ``loss`` (binary cross-entropy), ``accuracy``, ``balanced_accuracy``, ``sensitivity``, ``specificity``,
         ``precision`` (PPV), ``npv``, ``f1``, ``roc_auc``, ``pr_auc`` (average precision), ``brier`` and ``ece``
-        (expected calibration error). A figure that is undefined (PPV when nothing is called positive, NPV when
-        nothing is called negative) is left out.
+        (expected calibration error). An undefined metric (PPV without any positive call, NPV without any
+        negative call) is left out.
     """
     called = probabilities >= threshold
     (tn, fp), (fn, tp) = sk.confusion_matrix(targets, called, labels=[0, 1])

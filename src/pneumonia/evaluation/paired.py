@@ -1,4 +1,4 @@
-"""Two models on the same images, from the predictions that *evaluate* leaves in reports/predictions/."""
+"""Paired differences of two models on the images that both have predictions for."""
 
 from collections.abc import Callable
 
@@ -6,25 +6,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumonia.config import BootstrapParams
-from pneumonia.evaluation.intervals import Array, Estimate, Statistic, decision_shares, estimate, roc_auc
-from pneumonia.labels import POSITIVE, target
+from pneumonia.core.estimate import Estimate
+from pneumonia.core.labels import POSITIVE, target
+from pneumonia.evaluation.intervals import Array, Statistic, decision_shares, estimate, roc_auc
+from pneumonia.evaluation.settings import BootstrapParams
 
 FIRST, SECOND = "_first", "_second"
-"""Ends of the columns that tell the two apart."""
+"""Suffixes of the columns of the two models."""
 
 
 def align(first: pd.DataFrame, second: pd.DataFrame, subset: str) -> pd.DataFrame:
-    """Return the images of a subset that both models have answered for, sorted by path.
+    """Return the images of a subset that both models have predictions for, sorted by path.
 
     Args:
-        first: predictions of a model: columns path, subset, label, cause, group, probability, predicted, and more.
-        second: those of the other model.
-        subset: ``validation``, ``swapped`` or ``test``.
+        first: predictions table of the first model (`prediction_table.COLUMNS`).
+        second: predictions table of the second model.
+        subset: ``validation``, ``aspect_swapped`` or ``test``.
 
     Returns:
-        Columns path, label, cause and group as ``first`` has them, and of either model ``probability``, ``predicted``
-        and ``indeterminate``, with `FIRST` or `SECOND` at the end. Images with another label are left out.
+        Columns path, label, cause and group of ``first``, and of each model ``probability``, ``predicted`` and
+        ``indeterminate``, with the suffix `FIRST` or `SECOND`. Images whose labels differ are left out.
     """
     answers = ["path", "label", "probability", "predicted", "indeterminate"]
     one = first.loc[first["subset"] == subset, [*answers, "cause", "group"]]
@@ -34,27 +35,28 @@ def align(first: pd.DataFrame, second: pd.DataFrame, subset: str) -> pd.DataFram
 
 
 def covers(aligned: pd.DataFrame, predictions: pd.DataFrame, subset: str) -> bool:
-    """Return whether all images of the subset are among the aligned ones."""
+    """Return whether the aligned images include all images of the subset."""
     return len(aligned) == int((predictions["subset"] == subset).sum())
 
 
 def differences(aligned: pd.DataFrame, bootstrap: BootstrapParams) -> dict[str, Estimate]:
-    """Compute the first model's AUC, accuracy, sensitivity and specificity less the second's, with 95% intervals.
+    """Return the first model's AUC, accuracy, sensitivity and specificity less the second's, with 95% intervals.
 
-    Both are judged on the same resamples of patients; see `intervals.estimate`. A figure that is undefined, for want
-    of a class, is left out. Where two models order the images of one class alike among those of the other, their AUCs
-    surely differ by nothing; where they decide alike among the images that a share counts, so do their shares.
+    Both are computed on the same resamples of patients; see `intervals.estimate`. Undefined figures (a class is
+    missing) are left out. Where the two models give the same value on every possible resample, the difference is zero
+    with the interval 0 to 0: for the AUC if they rank all pairs of the two classes alike, for a proportion if they
+    decide alike on all images that it counts.
     """
     if aligned.empty:
         return {}
     one, other = (_statistics(aligned, end) for end in (FIRST, SECOND))
-    found = estimate({name: _less(one[name], other[name]) for name in one}, aligned["group"].to_numpy(), bootstrap)
-    alike = _alike(aligned)
-    return {name: Estimate(0.0, 0.0, 0.0) if alike[name] else figure for name, figure in found.items()}
+    estimates = estimate({name: _less(one[name], other[name]) for name in one}, aligned["group"].to_numpy(), bootstrap)
+    identical = _identical(aligned)
+    return {name: Estimate(0.0, 0.0, 0.0) if identical[name] else figure for name, figure in estimates.items()}
 
 
-def _alike(aligned: pd.DataFrame) -> dict[str, bool]:
-    """Return by figure whether no resample could tell the two models apart; there the bootstrap has no interval."""
+def _identical(aligned: pd.DataFrame) -> dict[str, bool]:
+    """Return for each figure whether both models have the same value on every resample."""
     same = (aligned[f"predicted{FIRST}"] == aligned[f"predicted{SECOND}"]).to_numpy(bool)
     positive = (aligned["label"] == POSITIVE).to_numpy(bool)
     first, second = (_placements(aligned[f"probability{end}"].to_numpy(), positive) for end in (FIRST, SECOND))
@@ -67,10 +69,10 @@ def _alike(aligned: pd.DataFrame) -> dict[str, bool]:
 
 
 def _placements(scores: Array, positive: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return for each image how many of the other class score lower, and how many no higher (2, N).
+    """Return for each image how many images of the other class score lower, and how many score no higher, (2, N).
 
-    They say which pairs of the classes are in order, and so the AUC of any resample: a bipartite graph whose
-    neighbourhoods are nested is the only one with its degrees.
+    These counts determine the order of all pairs of the two classes, and so the AUC of any resample: a bipartite graph
+    with nested neighbourhoods is determined by its degrees.
     """
     ordered = {side: np.sort(scores[positive == side]) for side in (True, False)}
     return np.array(

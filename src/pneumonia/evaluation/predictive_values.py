@@ -1,12 +1,13 @@
-"""What an answer is worth where pneumonia is rarer, or more frequent, than among the judged images."""
+"""Predictive values at other prevalences of pneumonia than that of the evaluated images."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.config import BootstrapParams
-from pneumonia.evaluation.intervals import Estimate, Statistic, decision_shares, estimate
+from pneumonia.core.estimate import Estimate
+from pneumonia.evaluation.intervals import Statistic, decision_shares, estimate
+from pneumonia.evaluation.settings import BootstrapParams
 
 
 def predictive_values(
@@ -16,37 +17,39 @@ def predictive_values(
     prevalences: Sequence[float],
     bootstrap: BootstrapParams,
 ) -> dict[float, dict[str, Estimate]]:
-    """Compute the predictive values where pneumonia is as frequent as told, by Bayes' rule.
+    """Return the predictive values at given prevalences, by Bayes' rule.
 
-    Sensitivity and specificity are taken to be the same there, which a change of the mix of patients can spoil.
+    Sensitivity and specificity are assumed not to depend on the prevalence; another mix of patients can violate that.
 
     Args:
-        targets: (N,) of 0 and 1.
-        called: (N,) bool, who is called PNEUMONIA.
-        groups: (N,) the patient of each image.
-        prevalences: shares of PNEUMONIA, above 0, below 1.
-        bootstrap: how many resamples, and their seed.
+        targets: classes, 0 or 1, shape (N,).
+        called: whether each image is called PNEUMONIA, bool, shape (N,).
+        groups: patient of each image, shape (N,).
+        prevalences: shares of PNEUMONIA, above 0 and below 1.
+        bootstrap: number of resamples, and their seed.
 
     Returns:
-        Per prevalence ``ppv`` and ``npv``; one that is undefined is left out.
+        ``ppv`` and ``npv`` by prevalence; undefined values are left out.
     """
     shares = decision_shares(targets, called)
     statistics: dict[str, Statistic] = {}
     for prevalence in prevalences:
         statistics[f"ppv {prevalence}"] = _bayes(shares["sensitivity"], shares["specificity"], prevalence)
         statistics[f"npv {prevalence}"] = _bayes(shares["specificity"], shares["sensitivity"], 1 - prevalence)
-    found = estimate(statistics, groups, bootstrap)
+    values = estimate(statistics, groups, bootstrap)
     return {
-        prevalence: {name: found[f"{name} {prevalence}"] for name in ("ppv", "npv") if f"{name} {prevalence}" in found}
+        prevalence: {
+            name: values[f"{name} {prevalence}"] for name in ("ppv", "npv") if f"{name} {prevalence}" in values
+        }
         for prevalence in prevalences
     }
 
 
-def _bayes(hit: Statistic, rejected: Statistic, prior: float) -> Statistic:
-    """Return the probability of a class of prior share ``prior`` among those that are called it."""
+def _bayes(true_rate: Statistic, other_true_rate: Statistic, prior: float) -> Statistic:
+    """Return the share of correct calls of a class with prevalence ``prior``, by Bayes' rule."""
 
     def posterior(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        rightly, wrongly = prior * hit(weights), (1 - prior) * (1 - rejected(weights))
-        return np.asarray(rightly / (rightly + wrongly))
+        correct, wrong = prior * true_rate(weights), (1 - prior) * (1 - other_true_rate(weights))
+        return np.asarray(correct / (correct + wrong))
 
     return posterior

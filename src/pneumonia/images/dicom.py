@@ -1,6 +1,6 @@
-"""DICOM files: what stands in them, and their one grey picture.
+"""DICOM files: their parsed header, and their one grey frame.
 
-pydicom quotes values in warnings and errors, and values can be names of patients: nothing of it leaves this module.
+pydicom quotes values in warnings and errors, and values can be names of patients: its messages are never passed on.
 """
 
 import io
@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumonia.errors import ImageError
+from pneumonia.core.errors import ImageError
 
-MARK_OFFSET = 128
-MARK = b"DICM"
 DEFLATED = b"1.2.840.10008.1.2.1.99"
-GREY = ("MONOCHROME1", "MONOCHROME2")
+GREY_INTERPRETATIONS = ("MONOCHROME1", "MONOCHROME2")
 
 DECODERS = {
     "1.2.840.10008.1.2": None,  # uncompressed
@@ -30,42 +28,40 @@ DECODERS = {
     "1.2.840.10008.1.2.4.90": "pillow",  # JPEG 2000
     "1.2.840.10008.1.2.4.91": "pillow",
 }
-"""What decodes the pixels of a transfer syntax. GDCM reads nearly all, but ends the process on broken JPEG 2000."""
+"""Decoder plugin of pydicom for each transfer syntax; None where pixels are not compressed.
 
-
-def is_dicom(content: bytes) -> bool:
-    """Return whether bytes carry the mark of a DICOM file (PS3.10, section 7.1)."""
-    return content[MARK_OFFSET : MARK_OFFSET + len(MARK)] == MARK
+GDCM decodes nearly all of them, but ends the process on damaged JPEG 2000.
+"""
 
 
 def read(content: bytes) -> Any:
     """Parse a DICOM file into a pydicom Dataset; its pixels stay encoded.
 
     Raises:
-        ImageError: the bytes cannot be parsed, or are deflated: pydicom would inflate them to any size.
+        ImageError: the file cannot be parsed, or is deflated: pydicom would inflate it without a limit.
     """
     import pydicom
 
     if DEFLATED in content:
-        raise ImageError("deflated DICOM files are not read. Export it uncompressed.")
+        raise ImageError("deflated DICOM files are not supported. Export it uncompressed.")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     try:
         return pydicom.dcmread(io.BytesIO(content))
-    except Exception as error:  # pydicom raises many unrelated types for broken files
+    except Exception as error:  # pydicom raises many unrelated types for damaged files
         raise _undecodable(error) from None
 
 
 def text(dataset: Any, keyword: str) -> str:
-    """Return a value of a Dataset as text, empty where there is none or it cannot be read."""
+    """Return a value of a Dataset as text; empty where it is missing or cannot be converted."""
     try:
         return str(dataset.get(keyword) or "").strip()
-    except Exception:  # pydicom converts a value when it is first asked for, and raises many unrelated types
+    except Exception:  # pydicom converts a value when it is first read, and raises many unrelated types
         return ""
 
 
 def grey(dataset: Any) -> Image.Image:
-    """Return the picture of a Dataset in 8 bits, bone bright, its window applied and stretched to the full range.
+    """Return the frame of a Dataset in 8 bits: bone bright, its window applied, stretched to the full range.
 
     Raises:
         ImageError: the pixels cannot be decoded, or are not one grey frame.
@@ -80,10 +76,10 @@ def grey(dataset: Any) -> Image.Image:
     except Exception as error:  # as above
         raise _undecodable(error) from None
     interpretation = dataset.get("PhotometricInterpretation")
-    if levels.ndim != 2 or interpretation not in GREY:
+    if levels.ndim != 2 or interpretation not in GREY_INTERPRETATIONS:
         raise ImageError(
-            f"expected one grey DICOM frame ({' or '.join(GREY)}), but the pixels have shape {levels.shape} and are "
-            "of another kind. Export the radiograph itself, not a film or a colour picture of it."
+            f"expected one grey DICOM frame ({' or '.join(GREY_INTERPRETATIONS)}), but the pixels have shape "
+            f"{levels.shape} or are in colour. Export the radiograph itself as a single grey image."
         )
     low, high = float(levels.min()), float(levels.max())
     stretched = (levels - low) / (high - low or 1.0) * 255.0
@@ -96,16 +92,16 @@ def syntax(dataset: Any) -> str:
     """Return the UID of the transfer syntax, one of `DECODERS`.
 
     Raises:
-        ImageError: it is another one.
+        ImageError: the transfer syntax is missing or not supported.
     """
-    uid = text(dataset.file_meta, "TransferSyntaxUID")
+    uid = text(getattr(dataset, "file_meta", {}), "TransferSyntaxUID")
     if uid not in DECODERS:
-        raise ImageError("the DICOM file is in a transfer syntax that is not read. Export it uncompressed.")
+        raise ImageError("the transfer syntax of the DICOM file is not supported. Export it uncompressed.")
     return uid
 
 
 def _undecodable(error: Exception) -> ImageError:
     return ImageError(
-        f"the DICOM file cannot be decoded ({type(error).__name__}). It may be cut or of an unusual transfer syntax: "
-        "fetch it again, or export it uncompressed."
+        f"the DICOM file cannot be decoded ({type(error).__name__}). It may be truncated or in an unusual transfer "
+        "syntax: fetch it again, or export it uncompressed."
     )

@@ -1,7 +1,7 @@
-"""Bytes from strangers to a checked image, and what can be refused without asking a model.
+"""Validate and decode untrusted image files, and refuse images outside the intended use.
 
-Nothing is decoded before its claims have been checked (`images.container`), and the square that the model sees is the
-one of `images.decode`.
+A file is decoded only after its header has been checked (`images.container`), and by `images.decode`, the only
+preprocessing of the model's input.
 """
 
 import re
@@ -13,21 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.errors import ImageError
+from pneumonia.core.errors import ImageError
 from pneumonia.images import container, dicom
 from pneumonia.images.decode import decode, open_grey
 
 DISPLAY_SIDE = 2048
-"""Pixels of the longer side of what is shown; larger images are made smaller."""
+"""Longest side, in pixels, of an image for display; larger ones are scaled down."""
 
 MINIMUM_SIDE = 100
-"""Pixels; below, ribs and vessels are no longer told apart. The smallest image of the Kermany set has 127."""
+"""Pixels; in smaller images ribs and vessels cannot be distinguished. The smallest of the Kermany set has 127."""
 MINIMUM_CONTRAST = 12
-"""Grey levels between the darkest and the brightest twentieth; with less, an image counts as blank."""
+"""Grey levels between the 5% and the 95% quantile; an image with less counts as blank."""
 UNREADABLE = "unreadable"
-"""Code of the refusal of bytes that `take_in` does not take."""
+"""Refusal code for a file that `take_in` cannot decode."""
 ADULT = 18.0
-"""Years."""
+"""Age in years from which a patient is refused."""
 RADIOGRAPHY = frozenset({"CR", "DX", "DR", "RF", "RG", "XA", "OT", "SC"})
 """DICOM modalities (PS3.3, C.7.3.1.1.1) that may hold a radiograph; OT and SC are scans and screenshots."""
 FRONTAL = frozenset({"AP", "PA"})
@@ -38,7 +38,12 @@ YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 @dataclass(frozen=True)
 class Limits:
-    """What is not even decoded: files of more ``bytes``, or images of more ``pixels`` (width times height)."""
+    """Largest files that are decoded.
+
+    Attributes:
+        bytes: of the file.
+        pixels: width times height of the image.
+    """
 
     bytes: int
     pixels: int
@@ -46,20 +51,21 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Intake:
-    """An image that can be answered for.
+    """A decoded image with its header metadata. DICOM attributes are None if absent, and for other formats.
 
     Attributes:
-        square: (size, size) uint8, what `images.decode.decode` gives.
+        content: the encoded file.
+        square: the model's input (`images.decode.decode`), shape (size, size).
         format: JPEG, PNG or DICOM.
-        width: of the file as stored, in pixels.
-        height: of the file as stored, in pixels.
-        modality: what a DICOM file says of its making; None where it says nothing, and for other formats.
-        view: likewise, of the direction, such as AP, PA or LL.
-        age_years: likewise, of the patient.
-        body_part: likewise, in capitals.
-        interpretation: likewise, of what its grey levels mean (PhotometricInterpretation).
-        maker: likewise, of the device.
-        patient_identifier: likewise, with its issuer. For nothing but a keyed hash: it names a person.
+        width: of the stored image, in pixels.
+        height: of the stored image, in pixels.
+        modality: DICOM modality, such as CR or DX.
+        view: DICOM view position, such as AP, PA or LL.
+        age_years: age of the patient.
+        body_part: DICOM body part examined, in capitals.
+        interpretation: DICOM photometric interpretation.
+        maker: DICOM manufacturer of the device.
+        patient_identifier: DICOM patient ID with its issuer. It identifies a person: use it for a keyed hash only.
     """
 
     content: bytes = field(repr=False)
@@ -77,7 +83,7 @@ class Intake:
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        """The image for people, (H, W) uint8 in its own shape; decoded when first asked for."""
+        """The image for display in its own aspect ratio, shape (H, W); decoded on first access."""
         return shown(self.content)
 
 
@@ -86,8 +92,8 @@ class Refusal:
     """Why an image gets no answer.
 
     Attributes:
-        code: not_a_radiograph, unfamiliar, not_frontal, adult, too_small or blank.
-        reason: for people: what was expected, what came, and how to mend it.
+        code: not_a_radiograph, unfamiliar, not_frontal, adult, too_small, blank or unreadable.
+        reason: a sentence for the user: what was expected, what was received, how to fix it.
     """
 
     code: str
@@ -95,35 +101,38 @@ class Refusal:
 
 
 def take_in(content: bytes, size: int, limits: Limits) -> Intake:
-    """Check and decode the bytes of one image.
+    """Check and decode one file.
 
     Args:
-        content: of a JPEG, PNG or DICOM file.
-        size: side of the square that the model sees, in pixels.
-        limits: above which nothing is decoded.
+        content: bytes of a JPEG, PNG or DICOM file.
+        size: side of the model's input, in pixels.
+        limits: larger files are refused without decoding.
 
     Raises:
-        ImageError: the bytes are too many, broken, of another kind, or something else besides an image.
+        ImageError: the file is too large, damaged, of another format, or has data besides one image.
     """
     if len(content) > limits.bytes:
-        raise ImageError(f"the file has {len(content):,} bytes; {limits.bytes:,} are allowed. Send a smaller one.")
+        raise ImageError(f"the file has {len(content):,} bytes; {limits.bytes:,} are allowed. Upload a smaller one.")
     if not content:
         raise ImageError("the file is empty (0 bytes). Fetch it again.")
     header = container.measure(content)
     if not 0 < header.width * header.height <= limits.pixels:
         raise ImageError(
-            f"the image claims {header.width} x {header.height} pixels; up to {limits.pixels:,} in all are allowed. "
-            "Send the radiograph in its usual size."
+            f"the header declares {header.width} x {header.height} pixels; at most {limits.pixels:,} in total are "
+            "allowed. Upload the radiograph in its original size."
         )
-    facts = {} if header.dataset is None else _facts(header.dataset)
-    return Intake(content, decode(content, size), header.format, header.width, header.height, **facts)
+    metadata = {} if header.dataset is None else _metadata(header.dataset)
+    return Intake(content, decode(content, size), header.format, header.width, header.height, **metadata)
 
 
 def shown(content: bytes) -> NDArray[np.uint8]:
-    """Decode an image for people, (H, W) uint8, no side longer than `DISPLAY_SIDE`.
+    """Decode an image for display.
+
+    Returns:
+        Grey levels, shape (H, W), no side longer than `DISPLAY_SIDE`.
 
     Raises:
-        ImageError: as of `images.decode.decode`.
+        ImageError: see `images.decode.decode`.
     """
     image = open_grey(content, DISPLAY_SIDE)
     image.thumbnail((DISPLAY_SIDE, DISPLAY_SIDE), Image.Resampling.BILINEAR)
@@ -131,38 +140,39 @@ def shown(content: bytes) -> NDArray[np.uint8]:
 
 
 def refuse(intake: Intake) -> Refusal | None:
-    """Say why an image should get no answer, as far as its size, its grey levels and its DICOM header tell."""
+    """Return why an image is refused, from its size, grey levels and DICOM header; None if it is not."""
     if min(intake.width, intake.height) < MINIMUM_SIDE:
         return Refusal(
             "too_small",
-            f"The image has {intake.width} x {intake.height} pixels; at least {MINIMUM_SIDE} a side are needed. Send "
-            "the original.",
+            f"The image has {intake.width} x {intake.height} pixels; at least {MINIMUM_SIDE} per side are needed. "
+            "Upload the original file.",
         )
     dark, bright = np.quantile(intake.square, (0.05, 0.95))
     if bright - dark < MINIMUM_CONTRAST:
-        return Refusal("blank", "The image is blank, or nearly so. Send an exposed radiograph.")
+        return Refusal("blank", "The image is blank or almost blank. Upload an exposed radiograph.")
     if intake.modality and intake.modality not in RADIOGRAPHY:
         return Refusal(
             "not_a_radiograph",
-            f"The DICOM header says modality {intake.modality}; expected a radiograph (such as CR or DX).",
+            f"The DICOM header has modality {intake.modality}; expected a radiograph (such as CR or DX).",
         )
     if intake.body_part and not any(name in intake.body_part for name in CHEST):
         return Refusal(
-            "not_a_radiograph", f"The DICOM header says body part {intake.body_part}; expected a chest radiograph."
+            "not_a_radiograph", f"The DICOM header has body part {intake.body_part}; expected a chest radiograph."
         )
     if intake.view and not FRONTAL & set(re.split(r"[^A-Z]+", intake.view)):
         return Refusal(
-            "not_frontal", f"The DICOM header says view {intake.view}; expected a frontal one (AP or PA). Send that."
+            "not_frontal",
+            f"The DICOM header has view {intake.view}; expected AP or PA. Upload the frontal radiograph.",
         )
     if intake.age_years is not None and intake.age_years >= ADULT:
         return Refusal(
             "adult",
-            f"The DICOM header says an age of {intake.age_years:.0f} years; the model has learnt from children alone.",
+            f"The DICOM header has an age of {intake.age_years:.0f} years; the model was trained on children only.",
         )
     return None
 
 
-def _facts(dataset: Any) -> dict[str, Any]:
+def _metadata(dataset: Any) -> dict[str, Any]:
     return {
         "modality": _code(dataset, "Modality"),
         "view": _code(dataset, "ViewPosition"),
@@ -175,7 +185,7 @@ def _facts(dataset: Any) -> dict[str, Any]:
 
 
 def _code(dataset: Any, keyword: str) -> str | None:
-    """Return a code string (PS3.5, section 6.2); anything else in its place could be the name of a person."""
+    """Return a code string (PS3.5, section 6.2), or None: other text in its place could be a name of a person."""
     text = dicom.text(dataset, keyword).upper()
     return text if CODE_STRING.fullmatch(text) else None
 

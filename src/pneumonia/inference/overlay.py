@@ -1,4 +1,4 @@
-"""An image with its evidence map laid over it, for people."""
+"""Draw an image with its evidence map as an overlay."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -6,7 +6,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pneumonia.inference.explain import heat
+from pneumonia.inference.evidence import heat
 
 OPACITY = 0.6
 LESION_COLOUR = "#00e5ff"
@@ -20,16 +20,16 @@ def draw(
     title: str,
     lesion: NDArray[np.bool_] | None = None,
 ) -> Figure:
-    """Draw one image plain, and again under its evidence for pneumonia as a transparent layer with a colour bar.
+    """Draw an image twice: plain, and with its evidence for pneumonia as a transparent overlay with a colour bar.
 
     Args:
-        pixels: the image, (size, size) uint8.
-        evidence: its map, (size, size), in logits; evidence against pneumonia leaves the image as it is.
-        scale: evidence, above 0, from which the colour is the strongest.
-        title: stands above both.
-        lesion: where the disease is known to be, (size, size); outlined.
+        pixels: decoded image, shape (size, size).
+        evidence: its evidence map in logits, shape (size, size); evidence against pneumonia is not drawn.
+        scale: logits, above 0, from which the colour is the strongest.
+        title: of the figure.
+        lesion: mask of the known lesion, shape (size, size); it is outlined.
     """
-    colours = _fading("autumn_r")
+    colours = _transparent_at_zero("autumn_r")
     figure = Figure(figsize=(8.4, 4.4), layout="constrained")
     plain, explained = figure.subplots(1, 2)
     for axes in (plain, explained):
@@ -48,8 +48,8 @@ def draw(
     return figure
 
 
-def _fading(name: str) -> ListedColormap:
-    """Return a colour map that starts transparent, so that the image shows where there is no evidence."""
+def _transparent_at_zero(name: str) -> ListedColormap:
+    """Return a colour map that is transparent at 0, so that the image is visible where there is no evidence."""
     colours = colormaps[name](np.linspace(0, 1, 256))
     colours[:, 3] = np.minimum(np.linspace(0, 2 * OPACITY, 256), OPACITY)
     return ListedColormap(colours)

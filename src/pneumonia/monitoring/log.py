@@ -1,35 +1,39 @@
-"""The log of predictions, and what was found out about them later: a database of its own, SQLite or PostgreSQL.
+"""Prediction log: predictions and the labels that arrive later, in a SQLite or PostgreSQL database of its own.
 
-It is written to while it is read: SQLite keeps readers and the writer apart (WAL), PostgreSQL anyway.
+Reading and writing at the same time is safe: SQLite runs in WAL mode.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
-import pandas as pd
 import sqlalchemy as sql
+from pydantic import AwareDatetime
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from pneumonia import database
-from pneumonia.errors import MonitoringError
-from pneumonia.monitoring.record import COMPONENTS, Record
+from pneumonia.core import database
+from pneumonia.core.errors import MonitoringError
+from pneumonia.core.model import FrozenModel
+from pneumonia.monitoring.record import COMPONENTS, PredictionRecord
+
+if TYPE_CHECKING:  # pandas takes 0.3 s to import, and writers of the log do not need it
+    import pandas as pd
 
 FOLDER = Path(".pneumonia")
 FILE = "log.db"
 TABLES_VERSION = 1
-AT_ONCE = 50_000
+READ_BATCH = 50_000
 """Rows that are held as Python objects while a window is read."""
+ID_BATCH = 10_000
+"""Identifiers in one query; SQLite allows about 32,000 parameters."""
 
-IDS_AT_ONCE = 10_000
-"""SQLite takes some 32,000 parameters."""
-
-Verdict = Literal["NORMAL", "PNEUMONIA", "UNSURE"]
+LabelValue = Literal["NORMAL", "PNEUMONIA", "UNSURE"]
 
 metadata = sql.MetaData()
 
@@ -80,49 +84,57 @@ labels = sql.Table(
 version = sql.Table("log_version", metadata, sql.Column("number", sql.Integer, primary_key=True))
 
 DTYPES = {sql.Uuid: "str", sql.String: "str", sql.Text: "str", sql.Double: "float64", sql.Integer: "float64"}
-"""Of a window's columns by their type in the table; missing numbers are NaN."""
+"""pandas types of a window's columns by their type in the table; missing numbers are NaN."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """What is known of an image by other means than the model.
+    """The class of an image according to a reader, a register or a laboratory.
 
     Attributes:
-        prediction_id: of the prediction; the label may come before the prediction has been logged.
-        source: where it comes from, such as reader or a register's name; never a person's name.
-        time: when it was given, in UTC. The same prediction, source and time are one label.
-        label: NORMAL, PNEUMONIA, or UNSURE.
-        blinded: given before the model's answer was seen.
+        prediction_id: identifier of the prediction, which may be logged after the label.
+        source: origin of the label, such as reader or the name of a register; never a person's name.
+        time: time of the label, UTC. Prediction, source and time identify a label.
+        label: NORMAL, PNEUMONIA or UNSURE.
+        blinded: whether the label was given without seeing the model's answer.
     """
 
     prediction_id: UUID
     source: str
     time: datetime
-    label: Verdict
+    label: LabelValue
     blinded: bool
 
 
-@dataclass(frozen=True)
-class LoggedModel:
-    """A model that the log knows: what it is, how many predictions it made, the first and the last time."""
+class LoggedModel(FrozenModel):
+    """A model with predictions in the log.
+
+    Attributes:
+        model: name of the model in params.yaml.
+        version: version in the registry; None for a bundle that is not from the registry.
+        bundle_sha256: hash of the bundle.
+        predictions: number of predictions.
+        first: time of the first prediction.
+        last: time of the last prediction.
+    """
 
     model: str
     version: int | None
     bundle_sha256: str
     predictions: int
-    first: datetime
-    last: datetime
+    first: AwareDatetime
+    last: AwareDatetime
 
 
 @dataclass(frozen=True)
 class Window:
-    """Which predictions are meant: of one model or all, since and until a time (UTC), or the last so many of them.
+    """A selection of predictions.
 
     Attributes:
-        bundle_sha256: of the model; None for all models.
-        since: the earliest time.
-        until: times before it.
-        last: at most so many, the newest.
+        bundle_sha256: hash of the model's bundle; None selects all models.
+        since: earliest time, included.
+        until: latest time, excluded.
+        last: largest number of predictions; the most recent ones are selected.
     """
 
     bundle_sha256: str | None = None
@@ -132,54 +144,58 @@ class Window:
 
 
 def default_url(folder: Path = FOLDER) -> str:
-    """Return the URL of the log in a state folder."""
+    """Return the SQLAlchemy URL of the log in a state folder."""
     return f"sqlite:///{folder.resolve() / FILE}"
 
 
 class Log:
-    """The database; every method is one transaction and may be called from any thread."""
+    """The prediction log. Each method is one transaction, and is thread-safe."""
 
     def __init__(self, url: str) -> None:
-        """Open a log; an empty database gets its tables.
+        """Open a log, and create its tables in an empty database.
+
+        Args:
+            url: SQLAlchemy URL.
 
         Raises:
-            MonitoringError: it cannot be reached, is of a later release, or holds something else.
+            MonitoringError: the database cannot be opened, or holds tables of another version or application.
         """
         self._engine = database.open_engine(url, MonitoringError)
         try:
-            with self._explained(), database.changing_tables(self._engine) as connection:
+            with self._translated_errors(), database.lock_schema(self._engine) as connection:
                 _make_tables(connection)
         except BaseException:
             self.close()
             raise
 
-    def add(self, records: Sequence[Record]) -> None:
-        """Store predictions; those whose id is there already are left alone."""
+    def add(self, records: Sequence[PredictionRecord]) -> None:
+        """Add predictions; those whose identifier is in the log already are ignored."""
         self._insert(predictions, [vars(record) | {"time": record.time.astimezone(UTC)} for record in records])
 
-    def add_labels(self, given: Sequence[Label]) -> None:
-        """Store labels; those that are there already are left alone."""
-        self._insert(labels, [asdict(label) | {"time": label.time.astimezone(UTC)} for label in given])
+    def add_labels(self, added: Sequence[Label]) -> None:
+        """Add labels; those that are in the log already are ignored."""
+        self._insert(labels, [asdict(label) | {"time": label.time.astimezone(UTC)} for label in added])
 
-    def window(self, window: Window, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    def window(self, window: Window, columns: Sequence[str] | None = None) -> "pd.DataFrame":
         """Return predictions, the oldest first.
 
         Args:
-            window: which ones.
-            columns: fields of `Record`; None for all of them.
+            window: the selection.
+            columns: fields of `PredictionRecord`; None returns all of them.
         """
-        names = columns or [field.name for field in fields(Record)]
-        return self._frame(_chosen(window, [predictions.c[name] for name in names]))
+        names = columns or [field.name for field in fields(PredictionRecord)]
+        return self._frame(_query(window, [predictions.c[name] for name in names]))
 
-    def labelled(self, window: Window, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return the predictions of a window that have labels, the oldest first, a row per prediction.
+    def labelled(self, window: Window, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+        """Return the predictions of a window that have labels, the oldest first, one row per prediction.
 
-        Of several labels the latest counts. To the columns of `window` come label, blinded, label_source, label_time.
+        If a prediction has several labels, the latest one is returned. The columns are those of `window`, and
+        ``label``, ``blinded``, ``label_source`` and ``label_time``.
         """
-        names = columns or [field.name for field in fields(Record)]
+        names = columns or [field.name for field in fields(PredictionRecord)]
         rank = sql.func.row_number().over(partition_by=labels.c.prediction_id, order_by=labels.c.time.desc())
         ranked = sql.select(labels, rank.label("rank")).subquery()
-        found = [
+        selected = [
             *(predictions.c[name] for name in names),
             ranked.c.label,
             ranked.c.blinded,
@@ -187,85 +203,95 @@ class Log:
             ranked.c.time.label("label_time"),
         ]
         joined = predictions.join(ranked, (ranked.c.prediction_id == predictions.c.id) & (ranked.c.rank == 1))
-        return self._frame(_chosen(window, found, joined))
+        return self._frame(_query(window, selected, joined))
 
-    def known(self, ids: Iterable[UUID]) -> set[UUID]:
-        """Return those of the ids that predictions have."""
-        return {row["id"] for row in self._of_ids([predictions.c.id], predictions.c.id, ids)}
+    def existing_ids(self, ids: Iterable[UUID]) -> set[UUID]:
+        """Return the identifiers that belong to a prediction in the log."""
+        return {row["id"] for row in self._select_by_id([predictions.c.id], predictions.c.id, ids)}
 
     def labels_of(self, ids: Iterable[UUID]) -> list[Label]:
-        """Return every label of some predictions."""
-        rows = self._of_ids(labels.c, labels.c.prediction_id, ids)
+        """Return all labels of predictions."""
+        rows = self._select_by_id(labels.c, labels.c.prediction_id, ids)
         return [Label(**{**row, "time": _in_utc(row["time"])}) for row in rows]
 
     def models(self) -> list[LoggedModel]:
-        """Return the models of the log, the one that answered last first."""
-        what = (predictions.c.model, predictions.c.version, predictions.c.bundle_sha256)
+        """Return the models in the log, the most recent one first."""
+        model = (predictions.c.model, predictions.c.version, predictions.c.bundle_sha256)
         first, last = sql.func.min(predictions.c.time), sql.func.max(predictions.c.time)
         count = sql.func.count().label("predictions")
-        query = sql.select(*what, count, first.label("first"), last.label("last")).group_by(*what)
-        with self._explained(), self._engine.connect() as connection:
+        query = sql.select(*model, count, first.label("first"), last.label("last")).group_by(*model)
+        with self._translated_errors(), self._engine.connect() as connection:
             rows = connection.execute(query.order_by(last.desc())).mappings().all()
         return [LoggedModel(**{**row, "first": _in_utc(row["first"]), "last": _in_utc(row["last"])}) for row in rows]
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close all connections."""
         self._engine.dispose()
 
-    def _of_ids(self, columns: Iterable[Any], key: Any, ids: Iterable[UUID]) -> list[Any]:
-        wanted = list(ids)
+    def __enter__(self) -> Self:
+        """Return the log itself; leaving the context closes it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close all connections."""
+        self.close()
+
+    def _select_by_id(self, columns: Iterable[Any], key: Any, ids: Iterable[UUID]) -> list[Any]:
         query = sql.select(*columns)
-        found: list[Any] = []
-        with self._explained(), self._engine.connect() as connection:
-            for start in range(0, len(wanted), IDS_AT_ONCE):
-                some = query.where(key.in_(wanted[start : start + IDS_AT_ONCE]))
-                found += connection.execute(some).mappings().all()
-        return found
+        rows: list[Any] = []
+        with self._translated_errors(), self._engine.connect() as connection:
+            remaining = iter(ids)
+            while batch := list(islice(remaining, ID_BATCH)):
+                rows += connection.execute(query.where(key.in_(batch))).mappings().all()
+        return rows
 
     def _insert(self, table: sql.Table, rows: list[dict[str, Any]]) -> None:
         if rows:
             dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-            with self._explained(), self._engine.begin() as connection:
+            with self._translated_errors(), self._engine.begin() as connection:
                 connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
 
-    def _frame(self, query: sql.Select[Any]) -> pd.DataFrame:
+    def _frame(self, query: sql.Select[Any]) -> "pd.DataFrame":
+        import pandas as pd
+
         dtypes = {column.name: DTYPES.get(type(column.type), "object") for column in query.selected_columns}
-        with self._explained(), self._engine.connect() as connection:
-            rows = connection.execution_options(yield_per=AT_ONCE).execute(query)
+        with self._translated_errors(), self._engine.connect() as connection:
+            rows = connection.execution_options(yield_per=READ_BATCH).execute(query)
             parts = [_typed(part, dtypes) for part in rows.partitions()] or [_typed([], dtypes)]
         return pd.concat(parts, ignore_index=True)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except sql.exc.SQLAlchemyError as error:
             raise MonitoringError(
-                f"the log {self._engine.url.render_as_string()} cannot be used ({error}). Check that it is there and "
-                "may be written to, or name another (--log)."
+                f"the prediction log {self._engine.url.render_as_string()} cannot be used ({error}). Check that it "
+                "exists and is writable, or name another one (--log)."
             ) from None
 
 
 def _make_tables(connection: Connection) -> None:
-    known = set(sql.inspect(connection).get_table_names())
-    if version.name not in known and known & {predictions.name, labels.name}:
+    existing = set(sql.inspect(connection).get_table_names())
+    if version.name not in existing and existing & {predictions.name, labels.name}:
         raise MonitoringError(
             f"the database {connection.engine.url.render_as_string()} holds other tables named {predictions.name} or "
-            f"{labels.name}, perhaps those of `pneumonia serve`. The log needs a database of its own: name it (--log)."
+            f"{labels.name}, perhaps those of `pneumonia serve`. The prediction log needs a database of its own: name "
+            "it (--log)."
         )
     metadata.create_all(connection)
-    found = connection.execute(sql.select(version.c.number)).scalar()
-    if found is None:
+    number = connection.execute(sql.select(version.c.number)).scalar()
+    if number is None:
         connection.execute(sql.insert(version).values(number=TABLES_VERSION))
-    elif found != TABLES_VERSION:
+    elif number != TABLES_VERSION:
         raise MonitoringError(
-            f"the log {connection.engine.url.render_as_string()} has tables of version {found}, expected "
+            f"the prediction log {connection.engine.url.render_as_string()} has tables of version {number}, expected "
             f"{TABLES_VERSION}: another release made it. Install that release, or name another log (--log)."
         )
 
 
-def _chosen(window: Window, columns: Sequence[Any], source: Any = predictions) -> sql.Select[Any]:
-    """Return a query for columns of a window, the oldest prediction first."""
+def _query(window: Window, columns: Sequence[Any], source: Any = predictions) -> sql.Select[Any]:
+    """Return the query for columns of a window, the oldest prediction first."""
     query = sql.select(*columns).select_from(source)
     if window.bundle_sha256:
         query = query.where(predictions.c.bundle_sha256 == window.bundle_sha256)
@@ -280,8 +306,10 @@ def _chosen(window: Window, columns: Sequence[Any], source: Any = predictions) -
     return sql.select(*(column for column in cut.c if column.name != "_order")).order_by(cut.c._order)
 
 
-def _typed(rows: Sequence[Any], dtypes: dict[str, str]) -> pd.DataFrame:
-    """Make typed columns of rows, so that no more than a part of a window is ever held as Python objects."""
+def _typed(rows: Sequence[Any], dtypes: dict[str, str]) -> "pd.DataFrame":
+    """Return rows as typed columns; called per batch, so that few rows are held as Python objects at once."""
+    import pandas as pd
+
     frame = pd.DataFrame.from_records([tuple(row) for row in rows], columns=list(dtypes))
     for name in ("id", "prediction_id"):
         if name in frame:
@@ -293,5 +321,5 @@ def _typed(rows: Sequence[Any], dtypes: dict[str, str]) -> pd.DataFrame:
 
 
 def _in_utc(moment: datetime) -> datetime:
-    """SQLite forgets the zone; what is stored is UTC."""
+    """Return a stored time with its zone; SQLite drops it, and all stored times are UTC."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,107 +1,100 @@
-"""Performance over time: what was estimated for each period, what labels said later, and how far apart they were."""
+"""Performance over time: metrics by labels, metrics estimated without labels, and the error of the estimate."""
 
-from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from pydantic import AwareDatetime
 
-from pneumonia.config import BootstrapParams
-from pneumonia.labels import CLASS_NAMES, POSITIVE
-from pneumonia.monitoring.estimated import estimate
+from pneumonia.core.labels import CLASS_NAMES, POSITIVE
+from pneumonia.core.model import FrozenModel
+from pneumonia.evaluation.settings import BootstrapParams
 from pneumonia.monitoring.log import Log, Window
-from pneumonia.monitoring.performance import Figure, measure
+from pneumonia.monitoring.performance import Metric, measure
+from pneumonia.monitoring.performance_estimation import estimate_metrics
 
 
-@dataclass(frozen=True)
-class Period:
-    """A stretch of predictions.
+class Period(FrozenModel):
+    """Performance in one period.
 
     Attributes:
-        first: time of its first prediction.
-        last: time of its last one.
-        predictions: answered images.
-        labelled: those of them that were labelled NORMAL or PNEUMONIA; ``measured`` speaks for these alone.
-        measured: by the labels.
-        estimated: of all answered images, from their probabilities.
-        foretold: the same estimate for the labelled images alone, which can be held against ``measured``.
+        first: time of the first prediction.
+        last: time of the last prediction.
+        predictions: number of answered images.
+        labelled: number of answered images with the label NORMAL or PNEUMONIA.
+        measured: metrics of the labelled images, by their labels.
+        estimated: metrics of all answered images, estimated from their probabilities.
+        estimation_error: estimated minus measured value, both of the labelled images, by metric.
     """
 
-    first: datetime
-    last: datetime
+    first: AwareDatetime
+    last: AwareDatetime
     predictions: int
     labelled: int
-    measured: dict[str, Figure]
-    estimated: dict[str, Figure]
-    foretold: dict[str, Figure]
-
-    @property
-    def missed_by(self) -> dict[str, float]:
-        """How far too high the estimate was for the images that have labels now."""
-        return {
-            name: figure.value - self.measured[name].value
-            for name, figure in self.foretold.items()
-            if name in self.measured
-        }
+    measured: dict[str, Metric]
+    estimated: dict[str, Metric]
+    estimation_error: dict[str, float]
 
 
-def cases(log: Log, bundle_sha256: str) -> pd.DataFrame:
-    """Return the answered predictions of a model, the oldest first.
+def answered_predictions(log: Log, bundle_sha256: str) -> pd.DataFrame:
+    """Return the answered predictions of a model with their labels, the oldest first.
 
     Returns:
-        Columns ``time``, ``probability``, ``called`` (bool, PNEUMONIA at the operating point), ``label`` (NORMAL,
-        PNEUMONIA, or missing: not labelled, or UNSURE), ``blinded`` and ``label_time``.
+        Columns ``time``, ``probability``, ``called`` (whether it is PNEUMONIA at the operating point), ``label``
+        (NORMAL, PNEUMONIA, or missing: no label, or UNSURE), ``blinded`` and ``label_time``.
     """
     window = Window(bundle_sha256=bundle_sha256)
-    everything = log.window(window, ["id", "time", "status", "probability", "threshold"])
+    logged = log.window(window, ["id", "time", "status", "probability", "threshold"])
     labels = log.labelled(window, ["id"])[["id", "label", "blinded", "label_time"]]
-    found = everything[everything["status"] == "answered"].merge(labels, "left", "id")
-    found["label"] = found["label"].where(found["label"].isin(CLASS_NAMES))
-    found["called"] = found["probability"] >= found["threshold"]
-    return found[["time", "probability", "called", "label", "blinded", "label_time"]]
+    answered = logged[logged["status"] == "answered"].merge(labels, "left", "id")
+    answered["label"] = answered["label"].where(answered["label"].isin(CLASS_NAMES))
+    answered["called"] = answered["probability"] >= answered["threshold"]
+    return answered[["time", "probability", "called", "label", "blinded", "label_time"]]
 
 
-def targets(labelled: pd.DataFrame) -> np.ndarray:
-    """Return 0 for NORMAL and 1 for PNEUMONIA (N,)."""
-    return (labelled["label"] == POSITIVE).to_numpy().astype(np.int64)
+def measure_labelled(predictions: pd.DataFrame, bootstrap: BootstrapParams) -> dict[str, Metric]:
+    """Return the metrics of those `answered_predictions` that have labels."""
+    labelled = predictions[predictions["label"].notna()]
+    probabilities, called = _arrays(labelled)
+    targets = (labelled["label"] == POSITIVE).to_numpy().astype(np.int64)
+    return measure(targets, probabilities, called, bootstrap)
 
 
-def measured(found: pd.DataFrame, bootstrap: BootstrapParams) -> dict[str, Figure]:
-    """Measure the model on those of `cases` that have labels."""
-    labelled = found[found["label"].notna()]
-    return measure(
-        targets(labelled), labelled["probability"].to_numpy(), labelled["called"].to_numpy(dtype=bool), bootstrap
-    )
-
-
-def periods(found: pd.DataFrame, most: int, size: int, bootstrap: BootstrapParams) -> list[Period]:
-    """Cut `cases` into periods of equally many predictions.
+def by_period(
+    predictions: pd.DataFrame, maximum_periods: int, minimum_size: int, bootstrap: BootstrapParams
+) -> tuple[Period, ...]:
+    """Return the performance in consecutive periods with equally many predictions.
 
     Args:
-        found: as `cases` returns them.
-        most: periods, at most.
-        size: predictions in each, at least; fewer in all are one period.
-        bootstrap: how many resamples, and their seed.
+        predictions: as `answered_predictions` returns them.
+        maximum_periods: largest number of periods.
+        minimum_size: smallest number of predictions in a period; if there are fewer in all, there is one period.
+        bootstrap: number of resamples and seed.
     """
-    count = min(most, max(len(found) // size, 1)) if len(found) else 0
-    ends = np.linspace(0, len(found), count + 1).round().astype(int)
-    parts = [found.iloc[start:end] for start, end in pairwise(ends)]
-    return [_period(part, bootstrap) for part in parts]
+    count = min(maximum_periods, max(len(predictions) // minimum_size, 1)) if len(predictions) else 0
+    ends = np.linspace(0, len(predictions), count + 1).round().astype(int)
+    return tuple(_period(predictions.iloc[start:end], bootstrap) for start, end in pairwise(ends))
 
 
 def _period(part: pd.DataFrame, bootstrap: BootstrapParams) -> Period:
     labelled = part[part["label"].notna()]
+    measured = measure_labelled(part, bootstrap)
+    estimated_on_labelled = estimate_metrics(*_arrays(labelled))
     return Period(
         first=part["time"].iloc[0].to_pydatetime(),
         last=part["time"].iloc[-1].to_pydatetime(),
         predictions=len(part),
         labelled=len(labelled),
-        measured=measured(part, bootstrap),
-        estimated=_estimated(part),
-        foretold=_estimated(labelled),
+        measured=measured,
+        estimated=estimate_metrics(*_arrays(part)),
+        estimation_error={
+            name: metric.value - measured[name].value
+            for name, metric in estimated_on_labelled.items()
+            if name in measured
+        },
     )
 
 
-def _estimated(part: pd.DataFrame) -> dict[str, Figure]:
-    return estimate(part["probability"].to_numpy(), part["called"].to_numpy(dtype=bool))
+def _arrays(predictions: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    return predictions["probability"].to_numpy(np.float64), predictions["called"].to_numpy(dtype=bool)

@@ -1,10 +1,9 @@
-"""What is noted of one prediction, for monitoring: the same facts from the application, the command line and scoring.
+"""One record per prediction for monitoring, the same from the web application, the command line and batch scoring.
 
-Never pixels, and nothing that names a person: free text of a file (a maker, a view) is kept only where it is one of a
-few known words, and the reason of a refusal not at all.
+A record holds no pixels and nothing that identifies a person: the manufacturer and the view position of a DICOM file
+are kept only if they are on a fixed list, and the reason of a refusal is not kept at all.
 """
 
-import io
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -12,19 +11,18 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from pneumonia.data import manifest
-from pneumonia.inference.files import INDETERMINATE, Examined
+from pneumonia.bundle.bundle import Card
+from pneumonia.images.metadata import read_encoding
+from pneumonia.inference.image_files import INDETERMINATE, Examined
 from pneumonia.inference.intake import Intake
-from pneumonia.inference.runtime import MONITORED, Reading
-from pneumonia.models.bundle import Card
+from pneumonia.inference.runtime import EMBEDDING_SIZE, Reading
 
-Origin = Literal["app", "cli", "batch", "reference"]
-"""Who asked for the prediction; ``reference`` is the profile of the images that a model was made with."""
+RecordSource = Literal["app", "cli", "batch", "reference"]
+"""What requested the prediction; ``reference`` marks the rows of a reference profile."""
 
 VIEWS = frozenset({"AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL"})
-"""DICOM ViewPosition (PS3.3, C.8.7.1.1.1 and C.8.11.5)."""
+"""Values of DICOM ViewPosition (PS3.3, C.8.7.1.1.1 and C.8.11.5) that are kept."""
 MAKERS = (
     "AGFA",
     "CANON",
@@ -42,16 +40,23 @@ MAKERS = (
     "TOSHIBA",
     "UNITED IMAGING",
 )
-"""How the name of a maker begins or goes on; anything else is `OTHER`."""
+"""Names of manufacturers, as the name or one of its words begins; any other manufacturer is `OTHER`."""
 OTHER = "OTHER"
 DARKEST, BRIGHTEST = 2, 253
-"""Grey levels up to which, or from which on, a pixel counts as clipped."""
-COMPONENTS = tuple(f"component_{number}" for number in range(MONITORED))
+"""Grey levels up to which, and from which on, a pixel counts as clipped."""
+COMPONENTS = tuple(f"component_{number}" for number in range(EMBEDDING_SIZE))
 
 
 @dataclass(frozen=True)
-class Answering:
-    """The model that answers: its name, its version in the registry if any, its weights' hash and its threshold."""
+class ModelIdentity:
+    """The model that makes predictions.
+
+    Attributes:
+        name: name of the model in params.yaml.
+        version: version in the registry; None for a bundle that is not from the registry.
+        bundle_sha256: hash of the bundle.
+        threshold: operating point, a probability.
+    """
 
     name: str
     version: int | None
@@ -59,48 +64,49 @@ class Answering:
     threshold: float
 
     @classmethod
-    def of(cls, card: Card, version: int | None) -> "Answering":
-        """Take the facts from a bundle's card."""
-        return cls(card.name, version, card.model_sha256, card.threshold)
+    def of(cls, card: Card, version: int | None) -> "ModelIdentity":
+        """Return the identity of a bundle by its card."""
+        return cls(card.name, version, card.sha256, card.threshold)
 
 
 @dataclass(frozen=True)
-class Record:
-    """One prediction; every field is a column of the log.
+class PredictionRecord:
+    """One prediction; each field is a column of the prediction log.
 
     Attributes:
-        id: of the prediction; adding it twice changes nothing.
-        time: in UTC.
-        source: who asked.
-        model: its name in params.yaml.
-        version: in the registry, None for a bundle that is not from there.
-        bundle_sha256: hash of the model's weights.
+        id: identifier of the prediction; adding it to the log twice changes nothing.
+        time: time of the prediction, UTC.
+        source: what requested it.
+        model: name of the model in params.yaml.
+        version: version in the registry; None for a bundle that is not from the registry.
+        bundle_sha256: hash of the model's bundle.
         status: answered, refused or unreadable.
-        refusal: code of the refusal, None where it was answered.
-        decision: NORMAL, PNEUMONIA or INDETERMINATE; None where it was not answered.
-        probability: of PNEUMONIA, calibrated, 0 to 1; None where it was not answered.
+        refusal: code of the refusal; None if the image was answered.
+        decision: NORMAL, PNEUMONIA or INDETERMINATE; None unless answered.
+        probability: calibrated probability of PNEUMONIA, 0 to 1; None unless answered.
         threshold: operating point.
-        familiarity: share of validation images that are less familiar, 0 to 1; None where the network was not asked.
-        format: JPEG, PNG or DICOM; this and all that follows is None where the file is unreadable.
+        familiarity: share of validation images that are less familiar, 0 to 1; None if the network did not run.
+        format: JPEG, PNG or DICOM. This field and all below are None if the file is unreadable.
         width: in pixels.
         height: in pixels.
-        aspect: width by height.
-        mode: Pillow's, or DICOM's photometric interpretation.
-        jpeg_quality: 1 to 100, None of other formats.
+        aspect: width divided by height.
+        mode: Pillow's image mode, or DICOM's photometric interpretation.
+        jpeg_quality: 1 to 100; None for other formats.
         brightness: mean grey level of the square that the model sees, 0 to 255.
         contrast: standard deviation of its grey levels.
         clipped_dark: share of its pixels that are black, 0 to 1.
         clipped_bright: share of its pixels that are white, 0 to 1.
         sharpness: variance of its Laplacian (Pech-Pacheco et al., Diatom autofocusing, ICPR 2000).
-        maker: of a DICOM device, one of `MAKERS` or `OTHER`.
-        view: of a DICOM file, one of `VIEWS`.
-        component_0: principal components of what the network made of it; None where there are fewer.
-        latency_ms: from the bytes to the answer.
+        maker: manufacturer in a DICOM file, one of `MAKERS` or `OTHER`.
+        view: view position in a DICOM file, one of `VIEWS`.
+        component_0: first principal component of the network's embedding, likewise up to component_7; None where the
+            bundle has fewer.
+        latency_ms: time from bytes to answer.
     """
 
     id: UUID
     time: datetime
-    source: Origin
+    source: RecordSource
     model: str
     version: int | None
     bundle_sha256: str
@@ -135,8 +141,8 @@ class Record:
 
 
 @dataclass(frozen=True)
-class ImageFacts:
-    """What a file and its grey levels say; attributes as of `Record`."""
+class ImageProperties:
+    """Properties of a file and of its grey levels; attributes as of `PredictionRecord`."""
 
     format: str | None = None
     width: int | None = None
@@ -153,8 +159,8 @@ class ImageFacts:
     view: str | None = None
 
     @classmethod
-    def of(cls, intake: Intake) -> "ImageFacts":
-        """Measure an image."""
+    def of(cls, intake: Intake) -> "ImageProperties":
+        """Compute the properties of a decoded image."""
         mode, quality = _encoding(intake)
         levels = intake.square
         return cls(
@@ -174,54 +180,55 @@ class ImageFacts:
         )
 
 
-def record(
-    answering: Answering,
+def make_record(
+    model: ModelIdentity,
     intake: Intake | None,
     reading: Reading | None,
     refusal: str | None,
     *,
     id: UUID,
-    source: Origin,
+    source: RecordSource,
     latency_ms: float | None,
     time: datetime | None = None,
-) -> Record:
-    """Note one prediction.
+) -> PredictionRecord:
+    """Return the record of one prediction.
 
     Args:
-        answering: the model that answered, or would have.
-        intake: the decoded image; None where it is unreadable.
-        reading: what the network said; None where it was not asked.
-        refusal: code of why there is no answer, None where there is one.
-        id: of the prediction.
-        source: who asked.
-        latency_ms: from the bytes to the answer; None where it was not measured.
-        time: of the prediction; now where it is not given.
+        model: the model that answered, or would have.
+        intake: the decoded image; None if it is unreadable.
+        reading: output of the network; None if it did not run.
+        refusal: code of the refusal; None if the image was answered.
+        id: identifier of the prediction.
+        source: what requested it.
+        latency_ms: time from bytes to answer; None if it was not measured.
+        time: time of the prediction; by default now.
     """
     answer = None if refusal else reading
-    return Record(
+    return PredictionRecord(
         id=id,
         time=(time or datetime.now(UTC)).astimezone(UTC),
         source=source,
-        model=answering.name,
-        version=answering.version,
-        bundle_sha256=answering.bundle_sha256,
+        model=model.name,
+        version=model.version,
+        bundle_sha256=model.bundle_sha256,
         status="unreadable" if intake is None else "refused" if refusal else "answered",
         refusal=refusal,
         decision=_decision(answer) if answer else None,
         probability=answer.probability if answer else None,
-        threshold=answering.threshold,
+        threshold=model.threshold,
         familiarity=reading.familiarity if reading else None,
         latency_ms=latency_ms,
-        **vars(ImageFacts.of(intake) if intake else ImageFacts()),
+        **vars(ImageProperties.of(intake) if intake else ImageProperties()),
         **_components(reading),
     )
 
 
-def record_of(answering: Answering, said: Examined, *, id: UUID, source: Origin) -> Record:
-    """Note what came of a file; arguments as of `record`."""
-    code = said.refusal.code if said.refusal else None
-    latency = said.seconds * 1000
-    return record(answering, said.intake, said.reading, code, id=id, source=source, latency_ms=latency)
+def record_from_file(model: ModelIdentity, result: Examined, *, id: UUID, source: RecordSource) -> PredictionRecord:
+    """Return the record of a file that was examined; other arguments as of `make_record`."""
+    code = result.refusal.code if result.refusal else None
+    return make_record(
+        model, result.intake, result.reading, code, id=id, source=source, latency_ms=result.seconds * 1000
+    )
 
 
 def _decision(reading: Reading) -> str:
@@ -229,27 +236,25 @@ def _decision(reading: Reading) -> str:
 
 
 def _components(reading: Reading | None) -> dict[str, Any]:
-    known = map(float, reading.embedding) if reading else ()
-    return dict.fromkeys(COMPONENTS) | dict(zip(COMPONENTS, known, strict=False))
+    values = map(float, reading.embedding) if reading else ()
+    return dict.fromkeys(COMPONENTS) | dict(zip(COMPONENTS, values, strict=False))
 
 
 def _encoding(intake: Intake) -> tuple[str | None, int | None]:
-    """Return mode and JPEG quality, read from the header alone."""
+    """Return image mode and JPEG quality from the file's header."""
     if intake.format == "DICOM":
         return intake.interpretation, None
-    with Image.open(io.BytesIO(intake.content), formats=[intake.format]) as image:
-        tables = getattr(image, "quantization", None)
-        return image.mode, manifest.jpeg_quality(np.array(tables[0])) if tables else None
+    return read_encoding(intake.content, intake.format)
 
 
 def _sharpness(levels: NDArray[np.uint8]) -> float:
     grey = levels.astype(np.float32)
-    across = grey[1:-1, :-2] + grey[1:-1, 2:] + grey[:-2, 1:-1] + grey[2:, 1:-1] - 4 * grey[1:-1, 1:-1]
-    return float(across.var())
+    laplacian = grey[1:-1, :-2] + grey[1:-1, 2:] + grey[:-2, 1:-1] + grey[2:, 1:-1] - 4 * grey[1:-1, 1:-1]
+    return float(laplacian.var())
 
 
 def _known_maker(maker: str | None) -> str | None:
     if maker is None:
         return None
-    said = f"{maker.upper()} "
-    return next((known.strip() for known in MAKERS if said.startswith(known) or f" {known}" in said), OTHER)
+    name = f"{maker.upper()} "
+    return next((known.strip() for known in MAKERS if name.startswith(known) or f" {known}" in name), OTHER)

@@ -1,217 +1,236 @@
-"""Retrain? Four questions about a model in use, answered from its log by rules that are stated here.
+"""Recommend an action for a model in use, from its prediction log and by fixed rules.
 
-1. Is the input different? What the drift report says (`pneumonia monitor`).
-2. Is the model worse? Sensitivity and specificity by the labels, against the judgement before it was put to use.
-3. Is it enough evidence? The sequential test of `sequential`, for each of the two at half the false-alarm rate.
-4. What to do: `_advise`.
+1. Has the input changed? By the drift report (`pneumonia monitor`).
+2. Has performance deteriorated? Sensitivity and specificity by labels, compared with those before deployment.
+3. Is the evidence sufficient? By a sequential test of each of the two, each at half the false alarm rate.
+4. What to do? By `recommend`.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import pandas as pd
+from pydantic import AwareDatetime
 
-from pneumonia.config import BootstrapParams, FeedbackParams
-from pneumonia.labels import CLASS_NAMES, POSITIVE
+from pneumonia.core.errors import MonitoringError
+from pneumonia.core.labels import CLASS_NAMES, POSITIVE
+from pneumonia.core.model import FrozenModel
+from pneumonia.evaluation.settings import BootstrapParams
 from pneumonia.monitoring import sequential
-from pneumonia.monitoring.log import LoggedModel
-from pneumonia.monitoring.performance import Figure
-from pneumonia.monitoring.periods import Period, measured, periods
-from pneumonia.monitoring.sequential import Evidence
+from pneumonia.monitoring.baseline import Baseline
+from pneumonia.monitoring.drift_report import DriftReport
+from pneumonia.monitoring.log import Log, LoggedModel
+from pneumonia.monitoring.performance import Metric
+from pneumonia.monitoring.periods import Period, by_period, measure_labelled
+from pneumonia.monitoring.sequential import SequentialTest
+from pneumonia.monitoring.settings import FeedbackParams
 
-Advice = Literal["nothing", "collect labels", "recalibrate", "retrain"]
+Action = Literal["nothing", "collect labels", "recalibrate", "retrain"]
 CLASS_OF = {"sensitivity": POSITIVE, "specificity": CLASS_NAMES[0]}
-"""The class whose images tell a share of right answers."""
+"""The class whose images determine each metric."""
 
 
-@dataclass(frozen=True)
-class Reference:
-    """How good the model was before it was put to use: figures by name, on how many images, and on which."""
-
-    figures: dict[str, float]
-    images: int
-    origin: str
-
-
-@dataclass(frozen=True)
-class Drift:
-    """What a drift report said: whether it raised an alarm, over which columns, on how many predictions of when."""
-
-    alert: bool
-    columns: tuple[str, ...]
-    predictions: int
-    first: str
-    last: str
-
-
-@dataclass(frozen=True)
-class Assessment:
-    """All that the page says.
+class DriftSummary(FrozenModel):
+    """Result of a drift report.
 
     Attributes:
-        made: when.
-        model: the model in question, as the log knows it.
-        reference: what it is held against.
-        answered: predictions with an answer.
-        labels: labelled predictions by class.
-        blinded: labels that were given before the model's answer was seen.
-        drift: what the drift report said; None where there is none.
-        recent: figures on the newest labels.
-        recent_labels: how many these are.
-        periods: performance over time.
-        evidence: of the sequential test, for sensitivity and specificity.
-        advice: what to do.
-        params: the limits that were applied.
+        alert: whether any column has changed.
+        changed: names of the columns that have changed.
+        images: number of predictions in the window.
+        first: time of the first prediction in the window.
+        last: time of the last prediction in the window.
     """
 
-    made: datetime
+    alert: bool
+    changed: tuple[str, ...]
+    images: int
+    first: AwareDatetime
+    last: AwareDatetime
+
+
+class RetrainingReport(FrozenModel):
+    """Recommended action for a model in use, with all evidence.
+
+    Attributes:
+        created: time of the report.
+        model: the model, as logged.
+        baseline: performance before deployment.
+        answered: number of predictions with an answer.
+        labels: number of labelled predictions by class.
+        blinded: number of labels that were given without seeing the model's answer.
+        drift: result of the drift report; None if there is none.
+        recent: metrics on the most recent labels.
+        recent_labels: number of these labels.
+        periods: performance over time.
+        tests: sequential test of sensitivity and of specificity.
+        deteriorated: metrics with an alarm.
+        recovered: those of ``deteriorated`` whose e-value is below the alarm level again.
+        auc_limit: lowest tolerated AUC; None if the baseline has none.
+        action: the recommended action.
+    """
+
+    created: AwareDatetime
     model: LoggedModel
-    reference: Reference
+    baseline: Baseline
     answered: int
     labels: dict[str, int]
     blinded: int
-    drift: Drift | None
-    recent: dict[str, Figure]
+    drift: DriftSummary | None
+    recent: dict[str, Metric]
     recent_labels: int
     periods: tuple[Period, ...]
-    evidence: dict[str, Evidence]
-    advice: Advice
-    params: FeedbackParams
+    tests: dict[str, SequentialTest]
+    deteriorated: tuple[str, ...]
+    recovered: tuple[str, ...]
+    auc_limit: float | None
+    action: Action
 
     @property
     def labelled(self) -> int:
-        """Labelled predictions."""
+        """Number of labelled predictions."""
         return sum(self.labels.values())
-
-    @property
-    def worse(self) -> tuple[str, ...]:
-        """What has surely become worse."""
-        return tuple(name for name, evidence in self.evidence.items() if evidence.alarm_after is not None)
-
-    @property
-    def past(self) -> tuple[str, ...]:
-        """Those of `worse` for which the newest labels no longer bear the alarm out."""
-        return tuple(name for name in self.worse if self.evidence[name].value < self.evidence[name].needed)
-
-    @property
-    def enough_labels(self) -> bool:
-        """Whether there are labels enough of either class to say that all is well."""
-        return min(self.labels.values()) >= self.params.minimum_labels
-
-    @property
-    def auc_limit(self) -> float | None:
-        """The lowest AUC that is tolerated; None where the reference has none."""
-        return _auc_limit(self.reference, self.params)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return {
-            "made": self.made.isoformat(),
-            "model": asdict(self.model) | {"first": self.model.first.isoformat(), "last": self.model.last.isoformat()},
-            "reference": asdict(self.reference),
-            "answered": self.answered,
-            "labels": self.labels,
-            "blinded": self.blinded,
-            "drift": self.drift and asdict(self.drift),
-            "recent": {"labels": self.recent_labels, "figures": _plain(self.recent)},
-            "periods": [
-                {
-                    "first": period.first.isoformat(),
-                    "last": period.last.isoformat(),
-                    "predictions": period.predictions,
-                    "labelled": period.labelled,
-                    "measured": _plain(period.measured),
-                    "estimated": _plain(period.estimated),
-                    "missed_by": period.missed_by,
-                }
-                for period in self.periods
-            ],
-            "evidence": {name: asdict(evidence) for name, evidence in self.evidence.items()},
-            "worse": list(self.worse),
-            "advice": self.advice,
-        }
 
 
 def assess(
-    found: pd.DataFrame,
+    predictions: pd.DataFrame,
     model: LoggedModel,
-    reference: Reference,
-    drift: Drift | None,
+    baseline: Baseline,
+    drift: DriftSummary | None,
     params: FeedbackParams,
     bootstrap: BootstrapParams,
-    made: datetime,
-) -> Assessment:
-    """Answer the four questions.
+    now: datetime,
+) -> RetrainingReport:
+    """Return the report of a model.
 
     Args:
-        found: the model's predictions as `periods.cases` returns them.
-        model: what the log knows of it.
-        reference: what it is held against; ``sensitivity`` and ``specificity`` are needed.
-        drift: what the drift report says, if there is one.
+        predictions: as `periods.answered_predictions` returns them.
+        model: the model, as logged.
+        baseline: performance before deployment.
+        drift: result of the drift report of this model, if there is one.
         params: limits.
-        bootstrap: for the intervals.
-        made: now.
+        bootstrap: number of resamples and seed of the intervals.
+        now: time of the report.
     """
-    labelled = found[found["label"].notna()].sort_values(["label_time", "time"], kind="stable")
+    labelled = predictions[predictions["label"].notna()].sort_values(["label_time", "time"], kind="stable")
     newest = labelled.tail(params.recent)
-    counts = {name: int((labelled["label"] == name).sum()) for name in CLASS_NAMES}
-    evidence = {name: _evidence(labelled, name, reference, params) for name in CLASS_OF}
-    recent = measured(newest, bootstrap)
-    return Assessment(
-        made=made,
+    labels = {name: int((labelled["label"] == name).sum()) for name in CLASS_NAMES}
+    tests = {name: _test(labelled, name, baseline, params) for name in CLASS_OF}
+    deteriorated = tuple(name for name, test in tests.items() if test.alarm_after is not None)
+    recent = measure_labelled(newest, bootstrap)
+    auc = baseline.metrics.get("roc_auc")
+    auc_limit = None if auc is None else auc - params.tolerated_loss.roc_auc
+    return RetrainingReport(
+        created=now,
         model=model,
-        reference=reference,
-        answered=len(found),
-        labels=counts,
+        baseline=baseline,
+        answered=len(predictions),
+        labels=labels,
         blinded=int(labelled["blinded"].sum()),
         drift=drift,
         recent=recent,
         recent_labels=len(newest),
-        periods=tuple(periods(found, params.periods, params.period_size, bootstrap)),
-        evidence=evidence,
-        advice=_advise(evidence, recent.get("roc_auc"), counts, drift, reference, params),
-        params=params,
+        periods=by_period(predictions, params.periods, params.period_size, bootstrap),
+        tests=tests,
+        deteriorated=deteriorated,
+        recovered=tuple(name for name in deteriorated if tests[name].e_value < tests[name].alarm_level),
+        auc_limit=auc_limit,
+        action=recommend(
+            deteriorated=bool(deteriorated),
+            auc=recent.get("roc_auc"),
+            auc_limit=auc_limit,
+            enough_labels=enough_labels(labels, params),
+            drift=bool(drift and drift.alert),
+        ),
     )
 
 
-def _evidence(labelled: pd.DataFrame, name: str, reference: Reference, params: FeedbackParams) -> Evidence:
-    """Weigh the labels of one class in the order in which they came: that is what was known at each look."""
+def recommend(
+    *, deteriorated: bool, auc: Metric | None, auc_limit: float | None, enough_labels: bool, drift: bool
+) -> Action:
+    """Return the recommended action.
+
+    After a deterioration: ``retrain`` if the AUC of the most recent labels is significantly below its limit, because
+    another threshold cannot fix the ranking; otherwise ``recalibrate``. Without one: ``collect labels`` if there are
+    too few labels, or if the input has changed; otherwise ``nothing``.
+
+    Args:
+        deteriorated: whether sensitivity or specificity has an alarm.
+        auc: AUC on the most recent labels, if defined.
+        auc_limit: lowest tolerated AUC, if known.
+        enough_labels: whether each class has the minimum number of labels.
+        drift: whether the drift report has an alert.
+
+    Examples:
+        >>> auc = Metric(value=0.80, low=0.74, high=0.86, images=200)
+        >>> recommend(deteriorated=True, auc=auc, auc_limit=0.90, enough_labels=True, drift=False)
+        'retrain'
+        >>> recommend(deteriorated=False, auc=auc, auc_limit=None, enough_labels=True, drift=False)
+        'nothing'
+    """
+    if deteriorated:
+        below_limit = auc_limit is not None and auc is not None and auc.high is not None and auc.high < auc_limit
+        return "retrain" if below_limit else "recalibrate"
+    return "collect labels" if drift or not enough_labels else "nothing"
+
+
+def enough_labels(labels: Mapping[str, int], params: FeedbackParams) -> bool:
+    """Return whether each class has at least ``params.minimum_labels`` labels.
+
+    Args:
+        labels: number of labels by class.
+        params: limits.
+    """
+    return min(labels.values()) >= params.minimum_labels
+
+
+def logged_model(log: Log, bundle_sha256: str) -> LoggedModel:
+    """Return a model as the log has it, over all its registry versions.
+
+    Raises:
+        MonitoringError: the log has no prediction of the model.
+    """
+    logged = log.models()
+    entries = [model for model in logged if model.bundle_sha256 == bundle_sha256]
+    if not entries:
+        others = ", ".join(f"{model.model} {model.bundle_sha256[:12]}" for model in logged) or "none"
+        raise MonitoringError(
+            f"the log holds no prediction of the model {bundle_sha256[:12]}. Models in the log: {others}. Name the "
+            "folder of one of these (--bundle), or another log (--log)."
+        )
+    return entries[0].model_copy(
+        update={
+            "first": min(model.first for model in entries),
+            "last": max(model.last for model in entries),
+            "predictions": sum(model.predictions for model in entries),
+        }
+    )
+
+
+def summarise_drift(report: DriftReport, bundle_sha256: str) -> DriftSummary:
+    """Return the result of a drift report.
+
+    Args:
+        report: the report.
+        bundle_sha256: hash of the bundle that the report must be of.
+
+    Raises:
+        MonitoringError: the report is about another model.
+    """
+    if report.bundle_sha256 != bundle_sha256:
+        raise MonitoringError(
+            f"expected a drift report of the model {bundle_sha256[:12]}, found one of {report.bundle_sha256[:12]}. "
+            "Run `pneumonia monitor` for this model, or name its report (--drift)."
+        )
+    return DriftSummary(
+        alert=report.alert, changed=report.changed, images=report.images, first=report.first, last=report.last
+    )
+
+
+def _test(labelled: pd.DataFrame, name: str, baseline: Baseline, params: FeedbackParams) -> SequentialTest:
+    """Test one metric on the labels of its class, in the order in which they arrived."""
     label = CLASS_OF[name]
     called = labelled.loc[labelled["label"] == label, "called"].to_numpy(dtype=bool)
-    limit = reference.figures[name] - getattr(params.tolerated_loss, name)
+    limit = baseline.metrics[name] - getattr(params.tolerated_loss, name)
     right = called if label == POSITIVE else ~called
-    return sequential.against(np.asarray(right), limit, params.false_alarm_rate / len(CLASS_OF))
-
-
-def _advise(
-    evidence: dict[str, Evidence],
-    auc: Figure | None,
-    labels: dict[str, int],
-    drift: Drift | None,
-    reference: Reference,
-    params: FeedbackParams,
-) -> Advice:
-    """Decide what to do.
-
-    Where the model is surely worse: ``retrain`` if the newest labels show that it also ranks images surely worse than
-    tolerated, for no threshold mends that; else ``recalibrate``. Where it is not: ``collect labels`` if there are too
-    few of a class, or if the input is different; else ``nothing``.
-    """
-    if any(said.alarm_after is not None for said in evidence.values()):
-        limit = _auc_limit(reference, params)
-        surely_below = limit is not None and auc is not None and auc.high is not None and auc.high < limit
-        return "retrain" if surely_below else "recalibrate"
-    if min(labels.values()) < params.minimum_labels or (drift and drift.alert):
-        return "collect labels"
-    return "nothing"
-
-
-def _auc_limit(reference: Reference, params: FeedbackParams) -> float | None:
-    known = reference.figures.get("roc_auc")
-    return None if known is None else known - params.tolerated_loss.roc_auc
-
-
-def _plain(figures: dict[str, Figure]) -> dict[str, Any]:
-    return {name: figure.to_json() for name, figure in figures.items()}
+    return sequential.check_proportion(right, limit, params.false_alarm_rate / len(CLASS_OF))

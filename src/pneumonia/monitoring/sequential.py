@@ -1,89 +1,100 @@
-"""Has the model become worse? A test that may be looked at after every label, for as long as one likes.
+"""Sequential test for a loss of performance: valid after every label, however often it is evaluated.
 
-A test that is repeated each week with the usual p < 0.05 sooner or later raises an alarm over a model that is as good
-as ever. The evidence here is an e-process: while the model is right at least as often as it should be, it is never
-expected to grow, so that the chance that it ever reaches 1 / alpha, over all looks together, is at most alpha (Ville's
+A fixed-sample test that is repeated each week at p < 0.05 sooner or later raises an alarm over a model that has not
+changed. This test is an e-process: as long as the model is right at least as often as required, its expected value
+never grows, so that the probability that it ever reaches 1 / alpha, over all evaluations, is at most alpha (Ville's
 inequality: Ville, Etude critique de la notion de collectif, 1939; Ramdas et al., Game-theoretic statistics and safe
 anytime-valid inference, Statistical Science 38, 2023).
 
-What grows is a bet on the likelihood ratio of some lower share against the lowest tolerated one (Waudby-Smith and
-Ramdas, Estimating means of bounded random variables by betting, JRSS B 86, 2024). Nobody knows the lower share, nor
-since when it holds: the stake is spread over many shares, and over many beginnings, as the e-detectors of Shin, Ramdas
-and Rinaldo (NEJSDS 2, 2024) do; the stakes add up to 1 here, which bounds the chance of any false alarm, where an
-e-detector bounds how often they come.
+The e-process is a mixture of likelihood ratios of lower proportions against the lowest tolerated one (Waudby-Smith and
+Ramdas, Estimating means of bounded random variables by betting, JRSS B 86, 2024). Neither the lower proportion nor the
+time of the change is known, so that the mixture runs over many proportions and many starting times, as in the
+e-detectors of Shin, Ramdas and Rinaldo (NEJSDS 2, 2024). Its weights add up to 1 here, which bounds the probability of
+any false alarm; an e-detector bounds their frequency.
 
-It asks for no independence: only that each answer, whatever came before, is right with at least the tolerated chance.
+Independence is not assumed: only that each decision, given all earlier ones, is right with at least the tolerated
+probability.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-SHARES = 20
-"""Lower shares that are bet on, evenly from 0 to the tolerated one."""
+from pneumonia.core.model import FrozenModel
+
+PROPORTIONS = 20
+"""Number of lower proportions in the mixture, evenly spaced between 0 and the tolerated one."""
 STRIDE = 20
-"""Cases between two beginnings; fewer would spread the stake thinner, more would come later."""
+"""Cases between two starting times. Fewer would give each a smaller weight, more would delay detection."""
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What the labels say against a model being right often enough.
+class SequentialTest(FrozenModel):
+    """Result of the sequential test of one metric.
 
     Attributes:
-        limit: the share of right answers that is still tolerated.
-        cases: labels that were looked at.
-        right: share of them that the model answered rightly; None where there are none.
-        value: e-value now; how many times a stake against the model would have grown.
-        highest: the highest that it ever was.
-        needed: at which an alarm is raised, 1 / alpha.
-        alarm_after: cases after which it first reached that; None if never.
+        limit: lowest tolerated proportion of right decisions, 0 to 1.
+        cases: number of labels.
+        proportion: observed proportion of right decisions; None without labels.
+        e_value: e-value after the last label.
+        maximum: largest e-value so far, at least 1.
+        alarm_level: e-value that raises an alarm, 1 / alpha.
+        alarm_after: number of labels after which the alarm level was first reached; None if it never was.
     """
 
     limit: float
     cases: int
-    right: float | None
-    value: float
-    highest: float
-    needed: float
+    proportion: float | None
+    e_value: float
+    maximum: float
+    alarm_level: float
     alarm_after: int | None
 
 
-def against(right: NDArray[np.bool_], limit: float, alpha: float) -> Evidence:
-    """Weigh the answers (N,) bool, in the order in which their labels came, against the tolerated share ``limit``.
+def check_proportion(right: NDArray[np.bool_], limit: float, alpha: float) -> SequentialTest:
+    """Test whether a model is right less often than tolerated.
 
     Args:
-        right: whether each answer was right.
-        limit: above 0, below 1.
-        alpha: chance of a false alarm that is accepted, over all looks.
+        right: whether each decision was right, shape (N,), in the order in which the labels arrived.
+        limit: lowest tolerated proportion of right decisions, between 0 and 1, both excluded.
+        alpha: accepted probability of a false alarm over all evaluations.
+
+    Examples:
+        >>> check_proportion(np.array([True] * 30), limit=0.9, alpha=0.05).alarm_after is None
+        True
+        >>> check_proportion(np.array([False] * 30), limit=0.9, alpha=0.05).alarm_after
+        3
     """
     values = e_process(right, limit)
     reached = np.flatnonzero(values >= 1 / alpha)
-    return Evidence(
+    return SequentialTest(
         limit=limit,
         cases=len(right),
-        right=float(right.mean()) if len(right) else None,
-        value=float(values[-1]) if len(right) else 1.0,
-        highest=float(values.max(initial=1.0)),
-        needed=1 / alpha,
+        proportion=float(right.mean()) if len(right) else None,
+        e_value=float(values[-1]) if len(right) else 1.0,
+        maximum=float(values.max(initial=1.0)),
+        alarm_level=1 / alpha,
         alarm_after=int(reached[0]) + 1 if len(reached) else None,
     )
 
 
 def e_process(right: NDArray[np.bool_], limit: float) -> NDArray[np.float64]:
-    """Return the e-value (N,) after each of the answers (N,) bool.
+    """Return the e-value after each decision, shape (N,).
 
-    For every lower share s a stake grows by s / limit with a right answer and by (1 - s) / (1 - limit) with a wrong
-    one. A stake of 1 / (b (b + 1)) enters at beginning b = 1, 2, ...; what has not yet entered, 1 / (b + 1), is kept.
+    For each lower proportion s, a component is multiplied by s / limit for a right decision and by
+    (1 - s) / (1 - limit) for a wrong one. A component with weight 1 / (b (b + 1)) starts at starting time b = 1, 2,
+    ...; the weight that has not started yet, 1 / (b + 1), is constant.
+
+    Args:
+        right: whether each decision was right, shape (N,).
+        limit: lowest tolerated proportion of right decisions, between 0 and 1, both excluded.
     """
-    shares = limit * np.arange(1, SHARES + 1) / (SHARES + 1)
-    growth = ((1 - shares) / (1 - limit), shares / limit)
-    stakes = np.zeros(SHARES)
+    proportions = limit * np.arange(1, PROPORTIONS + 1) / (PROPORTIONS + 1)
+    factors = ((1 - proportions) / (1 - limit), proportions / limit)
+    components = np.zeros(PROPORTIONS)
     values = np.empty(len(right))
     for case, is_right in enumerate(right):
-        beginning, waiting = divmod(case, STRIDE)
-        if not waiting:
-            stakes = stakes + 1 / ((beginning + 1) * (beginning + 2))
-        stakes = stakes * growth[int(is_right)]
-        values[case] = stakes.mean() + 1 / (beginning + 2)
+        start, since_start = divmod(case, STRIDE)
+        if not since_start:
+            components = components + 1 / ((start + 1) * (start + 2))
+        components = components * factors[int(is_right)]
+        values[case] = components.mean() + 1 / (start + 2)
     return values

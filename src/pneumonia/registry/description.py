@@ -1,38 +1,29 @@
-"""What a version's page in the MLflow UI says: what the model is, and below that how the gate judged it."""
+"""Description of a model version for the MLflow UI, in Markdown: first the model, then its promotion."""
 
 from collections.abc import Mapping
 
+from pneumonia.bundle.bundle import Bundle
 from pneumonia.evaluation.selection import Metrics
-from pneumonia.models.bundle import Bundle
-from pneumonia.tracking import RunDescription
+from pneumonia.registry.tracking import RunDescription
 
 _PROMOTION = "\n\n## Promotion\n\n"
 
 
-def with_facts(known: str, facts: str) -> str:
-    """Return a description with new facts; what it says of the promotion stays."""
-    return facts + "".join(known.partition(_PROMOTION)[1:])
+def describe_model(bundle: Bundle, metrics: Mapping[str, Metrics], git_commit: str | None) -> str:
+    """Return the part on the model: what it is, a table of metrics by subset, its data and its code.
 
-
-def with_promotion(known: str, told: str) -> str:
-    """Return a description that says ``told`` of the promotion; the facts stay."""
-    return f"{known.partition(_PROMOTION)[0]}{_PROMOTION}{told}"
-
-
-def with_news(known: str, news: str) -> str:
-    """Return a description that says ``news`` before all that it says of the promotion."""
-    return with_promotion(known, f"{news}\n\n{known.partition(_PROMOTION)[2]}".rstrip())
-
-
-def facts(bundle: Bundle, metrics: Mapping[str, Metrics]) -> str:
-    """Describe a bundle in Markdown: what it is, a table of its figures by subset, its data and its code."""
+    Args:
+        bundle: the model.
+        metrics: value of each metric per subset.
+        git_commit: commit of the code, None where it is not known.
+    """
     card, data = bundle.card, bundle.card.data
     warning = (
-        ["**Trained on phantoms: it says nothing about patients.**", ""]
+        ["**Trained on phantoms: its metrics do not apply to patients.**", ""]
         if RunDescription.of(bundle).is_phantom
         else []
     )
-    figures = sorted({metric for values in metrics.values() for metric in values})
+    names = sorted({name for values in metrics.values() for name in values})
     return "\n".join(
         [
             *warning,
@@ -41,15 +32,26 @@ def facts(bundle: Bundle, metrics: Mapping[str, Metrics]) -> str:
             "",
             f"| | {' | '.join(metrics)} |",
             f"|---|{'---|' * len(metrics)}",
-            *(
-                f"| {figure} | {' | '.join(_cell(values.get(figure)) for values in metrics.values())} |"
-                for figure in figures
-            ),
+            *(f"| {name} | {' | '.join(_cell(values.get(name)) for values in metrics.values())} |" for name in names),
             "",
-            f"Data: {data.source} {data.release}, hash `{data.data_hash}`. "
-            f"Code: `{card.git_commit or 'outside of git'}`.",
+            f"Data: {data.source} {data.release}, hash `{data.data_hash}`. Code: `{git_commit or 'unknown commit'}`.",
         ]
     )
+
+
+def replace_model(description: str, model: str) -> str:
+    """Return a description whose part on the model is replaced; the part on the promotion is kept."""
+    return model + "".join(description.partition(_PROMOTION)[1:])
+
+
+def replace_promotion(description: str, promotion: str) -> str:
+    """Return a description whose part on the promotion is replaced; the part on the model is kept."""
+    return f"{description.partition(_PROMOTION)[0]}{_PROMOTION}{promotion}"
+
+
+def prepend_promotion(description: str, text: str) -> str:
+    """Return a description with a text before the present part on the promotion."""
+    return replace_promotion(description, f"{text}\n\n{description.partition(_PROMOTION)[2]}".rstrip())
 
 
 def _cell(value: float | None) -> str:

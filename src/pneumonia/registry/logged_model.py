@@ -1,4 +1,4 @@
-"""A bundle as MLflow keeps and serves it: a logged model of its run, tried out before anyone relies on it."""
+"""Log a bundle as an MLflow model of its run, and check that the logged model answers."""
 
 import io
 import tempfile
@@ -11,15 +11,26 @@ import pandas as pd
 from PIL import Image
 
 import pneumonia
+from pneumonia.bundle.bundle import Bundle
+from pneumonia.core.errors import TrackingError
 from pneumonia.data import phantom
-from pneumonia.errors import TrackingError
-from pneumonia.models.bundle import Bundle
-from pneumonia.tracking import Store
+from pneumonia.registry.tracking import Store
 
 # MLflow and the served model are imported where they are used: after `tracking`, which keeps MLflow quiet.
 
-_REQUIREMENTS = ("keras", "mlflow", "numpy", "pandas", "pillow", "pydicom", "tensorflow-cpu")
-"""What a predictor imports. Named here, because MLflow takes ten seconds to find out for itself."""
+_REQUIREMENTS = (
+    "mlflow",
+    "numpy",
+    "onnxruntime",
+    "pandas",
+    "pillow",
+    "pydantic",
+    "pydicom",
+    "python-gdcm",
+    "pyyaml",
+    "scipy",
+)
+"""Packages that the served model imports. Named here, because MLflow takes ten seconds to infer them."""
 
 
 def log(store: Store, bundle: Bundle, run_id: str) -> str:
@@ -44,7 +55,7 @@ def log(store: Store, bundle: Bundle, run_id: str) -> str:
         model = Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id)
         try:
             _save_model(folder, bundle, model)
-            _check_that_it_answers(folder)
+            _check_answer(folder)
             store.client.log_model_artifacts(logged.model_id, str(folder))
         except Exception:
             store.client.finalize_logged_model(logged.model_id, "FAILED")
@@ -57,7 +68,7 @@ def log(store: Store, bundle: Bundle, run_id: str) -> str:
 def _save_model(folder: Path, bundle: Bundle, model: Any) -> None:
     import mlflow.pyfunc
 
-    from pneumonia import pyfunc
+    from pneumonia.registry import pyfunc
 
     mlflow.pyfunc.save_model(
         path=folder,
@@ -71,20 +82,20 @@ def _save_model(folder: Path, bundle: Bundle, model: Any) -> None:
     )
 
 
-def _check_that_it_answers(folder: Path) -> None:
+def _check_answer(folder: Path) -> None:
     import mlflow.pyfunc
 
     answer = mlflow.pyfunc.load_model(str(folder)).predict(_example())
     probability = answer["probability"].item()
     if not 0 <= probability <= 1:
         raise TrackingError(
-            f"the logged model answers an example with probability {probability}, expected 0 to 1. "
-            "It stays unregistered. Train it again."
+            f"the logged model gives an example the probability {probability}, expected 0 to 1. It is not registered. "
+            "Run `dvc repro -f calibrate` and register again."
         )
 
 
 def _example() -> pd.DataFrame:
-    """Return the input example: a small phantom as PNG bytes, in the column that the model expects."""
+    """Return an input example: a small phantom as PNG bytes, in the column that the model expects."""
     drawn = phantom.draw(np.random.default_rng(0), "bacteria", size=96, difficulty=0)
     file = io.BytesIO()
     Image.fromarray(drawn.pixels).save(file, "PNG")

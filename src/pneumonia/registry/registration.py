@@ -1,17 +1,17 @@
-"""How a bundle becomes a version of the registered model, and the challenger."""
+"""Register a bundle as a version of the registered model, and make it the challenger."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from pneumonia.evaluation import gate
+from pneumonia.bundle.bundle import Bundle
 from pneumonia.evaluation.selection import Metrics
-from pneumonia.models.bundle import CARD_FILE, Bundle
 from pneumonia.registry import description, logged_model
-from pneumonia.registry.versions import CARD_SHA256, CHALLENGER, EVIDENCE
-from pneumonia.tracking import BUNDLE_SHA256, RunDescription, Store, explain_refusals
+from pneumonia.registry.promotion_evidence import Evidence, evidence_files
+from pneumonia.registry.tracking import BUNDLE_SHA256, RunDescription, Store, explain_refusals
+from pneumonia.registry.versions import CHALLENGER, EVIDENCE
 
 
 @explain_refusals()
@@ -29,34 +29,35 @@ def register(
         run_id: its run in the store, as `tracking.ensure_run` gives it.
         name: of the registered model.
         metrics: per subset (``validation``, ``test``) its figures.
-        reports: folder with what the gate will read (`gate.files`).
+        reports: folder with what the gate will read (`promotion_evidence.evidence_files`).
 
     Returns:
         The version, to be loaded as ``models:/<name>/<version>`` or, while it is the latest, as
         ``models:/<name>@challenger``.
 
     Raises:
-        EvidenceError: the reports do not judge this bundle.
+        EvidenceError: the reports are not of this bundle.
         TrackingError: the store refuses, or the logged model cannot answer.
     """
-    evidence = gate.Evidence.read(reports)
-    tags = _tags(bundle, metrics, evidence)
+    evidence = Evidence.read(reports)
+    commit = store.client.get_run(run_id).data.tags.get("git_commit")
+    tags = _tags(bundle, commit, metrics, evidence)
     version = _find_version(store, name, tags) or _create_version(store, name, bundle, run_id, tags)
     for key, value in tags.items():
         store.client.set_model_version_tag(name, version, key, value)
-    for file in gate.files(evidence.model):
+    for file in evidence_files(evidence.model):
         folder = (Path(EVIDENCE) / file).parent
         store.client.log_artifact(run_id, str(reports / file), str(folder))
-    known = store.client.get_model_version(name, version).description or ""
-    text = description.with_facts(known, description.facts(bundle, metrics))
+    old = store.client.get_model_version(name, version).description or ""
+    text = description.replace_model(old, description.describe_model(bundle, metrics, commit))
     store.client.update_model_version(name, version, text)
     store.client.set_registered_model_alias(name, CHALLENGER, version)
     return int(version)
 
 
 def _find_version(store: Store, name: str, tags: Mapping[str, str]) -> str | None:
-    same = " and ".join(f"tag.{key} = '{tags[key]}'" for key in (BUNDLE_SHA256, CARD_SHA256))
-    registered = store.client.search_model_versions(f"name = '{name}' and {same}", order_by=["version_number DESC"])
+    same = f"name = '{name}' and tag.{BUNDLE_SHA256} = '{tags[BUNDLE_SHA256]}'"
+    registered = store.client.search_model_versions(same, order_by=["version_number DESC"])
     return str(registered[0].version) if registered else None
 
 
@@ -73,7 +74,7 @@ def _create_version(store: Store, name: str, bundle: Bundle, run_id: str, tags: 
 
 @contextmanager
 def _as_current_store(store: Store) -> Iterator[None]:
-    """Make a store the process's current one for a while: MLflow's SQL registry looks ``models:/`` up there."""
+    """Temporarily make a store the process's current one: MLflow's SQL registry looks ``models:/`` up there."""
     import mlflow
 
     before = os.environ.get("MLFLOW_TRACKING_URI")
@@ -81,19 +82,17 @@ def _as_current_store(store: Store) -> Iterator[None]:
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None takes it back
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None resets it
 
 
-def _tags(bundle: Bundle, metrics: Mapping[str, Metrics], evidence: gate.Evidence) -> dict[str, str]:
+def _tags(bundle: Bundle, commit: str | None, metrics: Mapping[str, Metrics], evidence: Evidence) -> dict[str, str]:
     figures = {
         f"{subset}/{metric}": f"{value:.4f}" for subset, values in metrics.items() for metric, value in values.items()
     }
-    audited = evidence.audit
     return {
-        **RunDescription.of(bundle).tags(),
+        **replace(RunDescription.of(bundle), git_commit=commit).tags(),
         **figures,
-        "audit": audited["models"][evidence.model]["verdict"],
-        "data_alarm": str(audited["data"]["alarm"]).lower(),
-        BUNDLE_SHA256: bundle.card.model_sha256,
-        CARD_SHA256: hashlib.sha256((bundle.folder / CARD_FILE).read_bytes()).hexdigest(),
+        "audit": evidence.model_audit.verdict.value,
+        "data_alarm": str(evidence.data_audit.alarm).lower(),
+        BUNDLE_SHA256: bundle.card.sha256,
     }

@@ -1,0 +1,5 @@
+"""Run ``pneumonia`` as ``python -m pneumonia.cli``."""
+
+from pneumonia.cli.main import main
+
+main()
