@@ -73,8 +73,7 @@ def train(params: Params, release: ReleaseParams) -> None:
             )[0]
             for seed in release.seeds
         ]
-        network_file.save(soup.average(networks), NETWORK, float16=True)
-        curves.finish(files.sha256(NETWORK))
+        curves.finish(network_file.save(soup.average(networks), NETWORK, float16=True))
     files.write_json(
         PROVENANCE,
         {"git_commit": live_curves.git_commit(), "trained": datetime.now(UTC).strftime("%Y-%m-%d")},
